@@ -1,0 +1,178 @@
+//! Owns: the database: where it lies, how it is opened, its migrations, its transactions.
+//! May not: hold rules, name `wire` or `net`.
+//! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// File name inside the data directory (contract §1).
+pub const FILE_NAME: &str = "svs-bot.db";
+/// How long a statement waits for another writer; Litestream wants it above 0.
+const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// Page cache: negative = KiB.
+const CACHE_KIB: i64 = 512;
+/// Prepared statements kept; the loop uses about fifty.
+const STATEMENTS_MAX: usize = 64;
+
+/// Append-only: (name, statements). A number once released never changes.
+pub const MIGRATIONS: &[(&str, &str)] =
+    &[("0001_init", include_str!("../../migrations/sqlite/0001_init.sql"))];
+
+/// Why the database did not do what was asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Written by a newer program; left untouched.
+    Newer {
+        /// The schema found.
+        found: usize,
+        /// The newest schema this program knows.
+        known: usize,
+    },
+    /// No such database yet.
+    Missing(PathBuf),
+    /// SQLite says no.
+    Sql(rusqlite::Error),
+    /// The file system says no.
+    Io(PathBuf, std::io::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { found, known } => write!(
+                f,
+                "database: its schema is {found} and this program knows {known}: install the newer svs-bot again or restore a backup"
+            ),
+            Self::Missing(path) => {
+                write!(f, "database: {} does not exist: start `svs-bot run` once", path.display())
+            }
+            Self::Sql(error) => write!(f, "database: {error}"),
+            Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Results of this room.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// The open database.
+pub struct Store {
+    /// The connection; room files under `store/` run their statements on it.
+    pub(crate) db: Connection,
+}
+
+/// How durable a commit must be before the next step is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives a kill; a cut of power may undo the last second.
+    Process,
+    /// On the disk before the call returns (contract §5.1).
+    Disk,
+}
+
+impl Store {
+    /// Opens `dir/svs-bot.db` for writing, made when absent, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// A newer schema, a file system or a database that refuses.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        make_private_file(&path)?;
+        let db = Connection::open_with_flags(
+            &path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        Self::prepare(db)
+    }
+
+    /// Opens an existing database for a command beside the daemon; never creates one.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], and as [`Store::open`].
+    pub fn open_existing(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        if !path.exists() {
+            return Err(StoreError::Missing(path));
+        }
+        Self::open(dir)
+    }
+
+    /// A database in memory, for tests.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn in_memory() -> Result<Self> {
+        Self::prepare(Connection::open_in_memory()?)
+    }
+
+    fn prepare(mut db: Connection) -> Result<Self> {
+        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // A newer database is refused before anything is changed, the journal mode included.
+        check_version(&db)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "NORMAL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        db.pragma_update(None, "temp_store", "MEMORY")?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        migrate(&mut db)?;
+        Ok(Self { db })
+    }
+
+    /// Runs `work` in one transaction that begins as a writer; commits when it is `Ok`.
+    ///
+    /// # Errors
+    /// What `work` says, or SQLite at begin or commit; nothing is changed then.
+    pub fn write<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let level = if durability == Durability::Disk { "FULL" } else { "NORMAL" };
+        self.db.pragma_update(None, "synchronous", level)?;
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let value = work(&tx)?;
+        tx.commit()?;
+        Ok(value)
+    }
+}
+
+fn make_private_file(path: &Path) -> Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .map_err(|error| StoreError::Io(path.to_owned(), error))
+}
+
+fn check_version(db: &Connection) -> Result<usize> {
+    let found: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
+    }
+    Ok(found)
+}
+
+fn migrate(db: &mut Connection) -> Result<()> {
+    loop {
+        // Begun as a writer before the version is read: two programs may start at once.
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version = check_version(&tx)?;
+        let Some((_, sql)) = MIGRATIONS.get(version) else { return Ok(()) };
+        tx.execute_batch(sql)?;
+        tx.pragma_update(None, "user_version", version + 1)?;
+        tx.commit()?;
+    }
+}
