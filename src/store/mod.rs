@@ -158,7 +158,8 @@ fn make_private_file(path: &Path) -> Result<()> {
 }
 
 fn check_version(db: &Connection) -> Result<usize> {
-    let found: usize = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let found = found as usize;
     if found > MIGRATIONS.len() {
         return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
     }
@@ -172,7 +173,7 @@ fn migrate(db: &mut Connection) -> Result<()> {
         let version = check_version(&tx)?;
         let Some((_, sql)) = MIGRATIONS.get(version) else { return Ok(()) };
         tx.execute_batch(sql)?;
-        tx.pragma_update(None, "user_version", version + 1)?;
+        tx.pragma_update(None, "user_version", u32::try_from(version + 1).unwrap_or(u32::MAX))?;
         tx.commit()?;
     }
 }
