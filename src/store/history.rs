@@ -74,17 +74,16 @@ pub fn of_session(db: &Connection, session: i64, limit: u32) -> Result<Vec<(Stri
     Ok(turns)
 }
 
-/// The newest instant that any row carries; what a clock that boots in 1970 is corrected by.
+/// When the newest question was stored; what a clock that boots in 1970 is corrected by. History is
+/// not asked: imported rows may carry any year.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn newest_ms(db: &Connection) -> Result<UnixMs> {
-    let history_us: i64 =
-        db.query_row("SELECT coalesce(max(created_us), 0) FROM history", [], |row| row.get(0))?;
-    let inbox_ms: i64 = db.query_row(
-        "SELECT coalesce(max(received_ms), 0) FROM (SELECT received_ms FROM inbox ORDER BY id DESC LIMIT 100)",
+    Ok(db.query_row(
+        "SELECT coalesce(max(received_ms), 0) FROM
+           (SELECT received_ms FROM inbox ORDER BY id DESC LIMIT 100)",
         [],
         |row| row.get(0),
-    )?;
-    Ok((history_us / 1_000).max(inbox_ms))
+    )?)
 }
