@@ -7,7 +7,7 @@ mod page;
 mod scan;
 mod write;
 
-pub use page::{Element, PageError, PageSplitter};
+pub use page::{Element, PageError, PageSplitter, number_after};
 pub use write::{Array, Object, quote};
 
 use std::fmt;
