@@ -7,6 +7,7 @@ mod keys;
 mod load;
 pub mod names;
 mod parse;
+pub mod private;
 mod services;
 pub mod source;
 #[cfg(test)]
@@ -14,7 +15,7 @@ mod tests;
 pub mod value;
 pub mod zone;
 
-pub use load::{DataDir, Loaded, Problem, data_dir, load};
+pub use load::{DataDir, Loaded, Problem, data_dir, load, problems_of};
 pub use source::Environment;
 pub use value::{DURATION_TAKES, duration_ms};
 pub use zone::ZONE_TAKES;

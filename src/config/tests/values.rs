@@ -1,7 +1,7 @@
 //! Tables: what a value may be, and what is said of one that may not.
 
 use super::*;
-use crate::config::{Config, LangSetting, Limit, LogFormat, ReplyFormat, StreamSetting, Zone};
+use crate::config::{LangSetting, Limit, LogFormat, ReplyFormat, StreamSetting, Zone};
 use crate::types::{ChatId, Group, Role, UserId};
 use std::collections::BTreeMap;
 
