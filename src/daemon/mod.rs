@@ -1,3 +1,11 @@
 //! Owns: wiring, the event loop, shutdown.
 //! May not: hold SQL text or JSON.
 pub mod clock;
+pub mod http;
+pub mod logging;
+pub mod memory;
+pub mod metrics;
+pub mod notify;
+pub mod process;
+pub mod quoting;
+pub mod snapshot;
