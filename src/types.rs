@@ -331,6 +331,10 @@ pub enum MediaKind {
 }
 
 impl MediaKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Photo, Self::Voice, Self::Audio, Self::Document, Self::Unsupported];
+
     /// The word in `chat_history.metadata` and logs.
     pub fn name(self) -> &'static str {
         match self {

@@ -18,27 +18,49 @@ CREATE TABLE inbox (
   topic_id    INTEGER NOT NULL DEFAULT 0,
   message_id  INTEGER NOT NULL DEFAULT 0,
   user_id     INTEGER NOT NULL DEFAULT 0,
-  priority    INTEGER NOT NULL DEFAULT 3,
+  -- role's priority * 4 + tier: what the queue is served by
+  class       INTEGER NOT NULL DEFAULT 0,
   -- 1: first unfinished question of its lane (chat and topic), so it may be taken
   head        INTEGER NOT NULL DEFAULT 0,
   due_ms      INTEGER NOT NULL DEFAULT 0,
+  -- 1: the person was told that this may take long
+  told        INTEGER NOT NULL DEFAULT 0,
   session_id  INTEGER NOT NULL DEFAULT 0,
   round       INTEGER NOT NULL DEFAULT 0,
   rounds_max  INTEGER NOT NULL DEFAULT 0,
-  -- the question as JSON (types of engine/question.rs); NULL before the decision and after the end
-  question    TEXT,
-  -- the update as Telegram sent it, secrets masked; kept while new or parked
+  role        TEXT NOT NULL DEFAULT '',
+  name        TEXT NOT NULL DEFAULT '',
+  lang        TEXT NOT NULL DEFAULT '',
+  -- the question; emptied when it is done
+  text        TEXT NOT NULL DEFAULT '',
+  -- what it replies to, when that is not in the session
+  context     TEXT NOT NULL DEFAULT '',
+  album       TEXT NOT NULL DEFAULT '',
+  -- 1: the answer begins with @name (groups)
+  addressed   INTEGER NOT NULL DEFAULT 0,
+  -- the update as Telegram sent it, secrets masked; kept only when parked
   body        TEXT,
   reason      TEXT NOT NULL DEFAULT '',
   done_ms     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX inbox_new     ON inbox (id) WHERE state = 0;
-CREATE INDEX inbox_ready   ON inbox (priority, received_ms, id) WHERE state = 1 AND head = 1;
-CREATE INDEX inbox_oldest  ON inbox (received_ms, id) WHERE state = 1 AND head = 1;
+CREATE INDEX inbox_ready   ON inbox (class, received_ms, id) WHERE state = 1 AND head = 1;
 CREATE INDEX inbox_lane    ON inbox (chat_id, topic_id, id) WHERE state IN (1, 2);
 CREATE INDEX inbox_user    ON inbox (user_id) WHERE state IN (1, 2);
 CREATE INDEX inbox_message ON inbox (chat_id, message_id) WHERE state = 1;
 CREATE INDEX inbox_done    ON inbox (done_ms) WHERE state IN (3, 4);
+
+-- Files of waiting questions, by reference; an album has several.
+CREATE TABLE inbox_media (
+  inbox_id   INTEGER NOT NULL,
+  n          INTEGER NOT NULL,
+  kind       TEXT NOT NULL,
+  file_id    TEXT NOT NULL,
+  size       INTEGER NOT NULL,
+  mime       TEXT NOT NULL DEFAULT '',
+  name       TEXT NOT NULL DEFAULT '',
+  duration_s INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (inbox_id, n)
+) STRICT, WITHOUT ROWID;
 
 -- What is to be said to Telegram, in order per chat.
 CREATE TABLE outbox (

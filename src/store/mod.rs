@@ -2,6 +2,12 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+pub mod history;
+pub mod inbox;
+pub mod meta;
+pub mod outbox;
+pub mod people;
+
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::path::{Path, PathBuf};
