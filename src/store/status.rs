@@ -178,6 +178,70 @@ impl Store {
     }
 }
 
+/// The largest database that [`Store::health`] reads whole; about two seconds on a small board.
+const READ_BYTES_MAX: u64 = 256 << 20;
+
+/// What `check` wants to know of the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Number of the schema.
+    pub schema: usize,
+    /// Size without the write-ahead log.
+    pub bytes: u64,
+    /// Whether it was read whole.
+    pub was_read: bool,
+    /// What SQLite found wrong, first line.
+    pub damage: Option<String>,
+    /// Rows that Supabase refused.
+    pub rows_parked: u64,
+    /// Why the newest of them.
+    pub park_reason: String,
+    /// Messages that Telegram will never take.
+    pub messages_parked: u64,
+    /// Why the newest of them.
+    pub message_reason: String,
+    /// The newest instant in it.
+    pub newest_ms: UnixMs,
+}
+
+impl Store {
+    /// Looks whether the database is sound and what was set aside.
+    ///
+    /// # Errors
+    /// As SQLite says; damage that it can describe is no error.
+    pub fn health(&self) -> Result<Health> {
+        let db = &self.db;
+        let text = |sql: &str| -> Result<String> {
+            Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default())
+        };
+        let bytes = number(db, DATABASE_BYTES)?;
+        let was_read = bytes <= READ_BYTES_MAX;
+        let found = if was_read { text("PRAGMA quick_check(1)")? } else { "ok".to_owned() };
+        let newest_us: i64 =
+            db.query_row("SELECT coalesce(max(created_us), 0) FROM history", [], |row| row.get(0))?;
+        Ok(Health {
+            schema: check_version(db)?,
+            bytes,
+            was_read,
+            damage: (found != "ok").then_some(found),
+            rows_parked: number(
+                db,
+                "SELECT (SELECT count(*) FROM history WHERE sync = 3)
+                      + (SELECT count(*) FROM registry WHERE sync = 3)",
+            )?,
+            park_reason: text(
+                "SELECT park_reason FROM history WHERE sync = 3 ORDER BY id DESC LIMIT 1",
+            )?,
+            messages_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
+            message_reason: text("SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1")?,
+            newest_ms: newest_us / 1_000,
+        })
+    }
+}
+
+const DATABASE_BYTES: &str =
+    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+
 /// As [`Store::status`], on any connection.
 ///
 /// # Errors
@@ -194,10 +258,7 @@ pub fn read(db: &Connection, asked: &Asked<'_>) -> Result<Status> {
         outbox_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
         sessions: u64::from(people::live_sessions(db, alive_ms)?),
         vip_used: u64::try_from(vips.len()).unwrap_or(u64::MAX),
-        database_bytes: number(
-            db,
-            "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
-        )?,
+        database_bytes: number(db, DATABASE_BYTES)?,
     };
     let quota = quota(db, asked)?;
     Ok(Status {
