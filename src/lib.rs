@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod engine;
 pub mod json;
 pub mod net;
+pub mod os;
 pub mod store;
 pub mod types;
 pub mod wire;

@@ -7,11 +7,18 @@
 pub mod clock;
 pub mod core;
 pub mod event;
-pub mod lock;
-pub mod metrics;
 mod policy;
 mod shell;
 pub mod workers;
+pub mod http;
+pub mod lock;
+pub mod logging;
+pub mod memory;
+pub mod metrics;
+pub mod notify;
+pub mod process;
+pub mod quoting;
+pub mod snapshot;
 
 pub use shell::{Ended, Start, run};
 

@@ -63,7 +63,7 @@ pub type Ended = Result<u8, Failure>;
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
     make_dir(start.data_dir)?;
-    let _lock = lock::take(start.data_dir).map_err(|error| locked(start.data_dir, &error))?;
+    let _lock = lock::take(start.data_dir, std::process::id()).map_err(|error| locked(start.data_dir, &error))?;
     let mut store = open_store(start.data_dir)?;
     let (asked, sent) = core::recover(&mut store).map_err(Failure::failed)?;
     if asked + sent > 0 {
@@ -261,16 +261,16 @@ fn make_dir(dir: &Path) -> Result<(), Failure> {
     })
 }
 
-fn locked(dir: &Path, error: &lock::LockError) -> Failure {
+fn locked(dir: &Path, error: &lock::Refused) -> Failure {
     match error {
-        lock::LockError::Held(pid) => {
+        lock::Refused::Held(pid) => {
             let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
             Failure {
                 code: EXIT_IN_USE,
                 text: format!("{}: in use by {holder}: stop it, or choose another --data-dir", dir.display()),
             }
         }
-        lock::LockError::Io(error) => {
+        lock::Refused::Io(error) => {
             Failure::failed(format!("{}: {error}: make the directory writable", dir.display()))
         }
     }
