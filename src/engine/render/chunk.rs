@@ -30,6 +30,10 @@ impl<'a> Fences<'a> {
     /// Takes the next line and says where it stands.
     pub(super) fn feed(&mut self, line: &'a str) -> Place {
         let bare = line.trim_start_matches([' ', '\t', '>']).trim_end();
+        let bare = match self.open {
+            None => after_marker(bare),
+            Some(_) => bare,
+        };
         let mark = bare.bytes().next().filter(|byte| matches!(byte, b'`' | b'~'));
         let count = mark.map_or(0, |mark| bare.bytes().take_while(|byte| *byte == mark).count());
         match (self.open, mark) {
@@ -55,6 +59,15 @@ impl<'a> Fences<'a> {
     /// The line that opened the block we are in.
     pub(super) fn opener(&self) -> Option<&'a str> {
         self.open.map(|open| open.2)
+    }
+}
+
+/// The line without a bullet or number: a fence may stand right after one.
+fn after_marker(line: &str) -> &str {
+    let rest = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    match rest.strip_prefix(['-', '*', '+', '.', ')']) {
+        Some(rest) if rest.starts_with(' ') => rest.trim_start(),
+        _ => line,
     }
 }
 

@@ -87,8 +87,8 @@ fn escape_signs(text: &str, out: &mut String) {
 fn inline_end(text: &str, at: usize) -> Option<usize> {
     let window_end = text.floor_char_boundary((at + 1 + INLINE_BYTES_MAX).min(text.len()));
     let window = text.get(at + 1..window_end)?;
-    let length = window.find(['$', '\n', '`']).filter(|end| window[*end..].starts_with('$'))?;
-    let inner = window.get(..length)?;
+    let (inner, _) = window.split_once('$').filter(|(inner, _)| !inner.contains(['\n', '`']))?;
+    let length = inner.len();
     let after = text.get(at + 2 + length..).and_then(|rest| rest.chars().next());
     let tight = !inner.is_empty() && inner.trim() == inner;
     let mathy = inner.contains(['\\', '^', '_', '=', '{', '+', '*', '/', '<', '>', '|'])

@@ -7,12 +7,15 @@
 mod chunk;
 mod flat;
 mod flatten;
+mod live;
 
 mod marks;
 mod math;
 
 mod split;
 mod table;
+
+pub use live::live_preview;
 
 use crate::types::Part;
 use flat::{Flat, Style};

@@ -5,7 +5,7 @@
 use super::flat::{BOLD, Flat, ITALIC, STRIKE, Style, Tag, is_visible};
 use super::{ENTITIES_MAX, LINKS_BYTES_MAX, PART_UNITS_MAX, escape_html, escape_into};
 use crate::types::Part;
-use unicode_segmentation::UnicodeSegmentation;
+use unicode_segmentation::{GraphemeCursor, UnicodeSegmentation};
 
 /// What the cutter looks at for one part, bytes: more than the most units can take.
 const WINDOW_BYTES: usize = PART_UNITS_MAX * 3 + 64;
@@ -306,4 +306,33 @@ fn write_tag(flat: &Flat, tag: Tag, opens: bool, out: &mut String) {
         }
     };
     out.push_str(if opens { open } else { close });
+}
+
+/// The last stretch of the text that fits into `room` UTF-16 units, from a line's start where one is
+/// near, after `head` and a blank line.
+pub(super) fn last_part(flat: &Flat, room: usize, head: &str) -> Option<Part> {
+    let mut used = 0;
+    let mut start = flat.text.len();
+    for (at, c) in flat.text.char_indices().rev() {
+        used += c.len_utf16();
+        if room < used {
+            break;
+        }
+        start = at;
+    }
+    if 0 < start {
+        let (_, rest) = flat.text.split_at(start);
+        let near = |at: &usize| *at < rest.len() / 4;
+        let line = rest.find('\n').filter(near).map(|at| at + 1);
+        let word = || rest.find(char::is_whitespace).filter(near);
+        let sign = || {
+            let mut cursor = GraphemeCursor::new(start, flat.text.len(), true);
+            cursor.is_boundary(&flat.text, 0).ok().filter(|clean| !clean)?;
+            let next = rest.grapheme_indices(true).nth(1)?.0;
+            (next < GRAPHEME_UNITS_MAX).then_some(next)
+        };
+        start += line.or_else(word).or_else(sign).unwrap_or(0);
+    }
+    let run = flat.runs.partition_point(|(end, _)| *end <= start);
+    write_part(flat, start, flat.text.len(), run, Some(head))
 }
