@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod standin;
 pub mod store;
 pub mod types;
 pub mod wire;
