@@ -1,5 +1,8 @@
 //! Owns: JSON values that the stand-ins keep, change and compare; keys in alphabetical order.
 //! May not: grow deeper than [`DEPTH_MAX`].
+//!
+//! Not the `json` room's values, for two reasons: a stand-in must hold a `bigint` exactly, and a
+//! mistake of our parser should not be met by the same mistake on the other side of the wire.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -16,7 +19,9 @@ pub enum Data {
     Null,
     /// `true`, `false`
     Bool(bool),
-    /// Exact up to 2^53, as in every service played here.
+    /// A whole number; exact to the last `bigint`, which a float is not.
+    Int(i64),
+    /// Any other number.
     Number(f64),
     /// Text.
     Text(String),
@@ -47,14 +52,13 @@ impl From<bool> for Data {
     }
 }
 impl From<i64> for Data {
-    #[expect(clippy::cast_precision_loss, reason = "ids and times need at most 52 bits")]
     fn from(value: i64) -> Self {
-        Self::Number(value as f64)
+        Self::Int(value)
     }
 }
 impl From<u32> for Data {
     fn from(value: u32) -> Self {
-        Self::Number(value.into())
+        Self::Int(value.into())
     }
 }
 impl From<usize> for Data {
@@ -99,9 +103,8 @@ impl Data {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
     /// The whole number, if it is one.
-    #[expect(clippy::cast_possible_truncation, reason = "a cast of f64 saturates")]
     pub fn int(&self) -> Option<i64> {
-        if let Self::Number(number) = self { Some(*number as i64) } else { None }
+        if let Self::Int(number) = self { Some(*number) } else { None }
     }
     /// A whole number that cannot be negative, as milliseconds, counts and sizes are.
     pub fn count(&self) -> Option<u64> {
@@ -142,6 +145,7 @@ impl Data {
         match self {
             Self::Null => out.push_str("null"),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+            Self::Int(number) => drop(write!(out, "{number}")),
             Self::Number(number) => drop(write!(out, "{number}")),
             Self::Text(text) => quote(out, text),
             Self::List(list) => {
@@ -168,10 +172,10 @@ impl Data {
             }
         }
     }
-    /// Order inside one column: numbers by size, texts by bytes.
+    /// Order inside one column: whole numbers by size, texts by bytes.
     pub fn order(&self, other: &Self) -> Ordering {
         match (self, other) {
-            (Self::Number(one), Self::Number(two)) => one.total_cmp(two),
+            (Self::Int(one), Self::Int(two)) => one.cmp(two),
             (Self::Text(one), Self::Text(two)) => one.cmp(two),
             (Self::Null, Self::Null) => Ordering::Equal,
             // PostgreSQL: nulls last.
@@ -235,7 +239,10 @@ impl Reader<'_> {
             let end = self.rest.find(|byte| !number(byte)).unwrap_or(self.rest.len());
             let (word, rest) = self.rest.split_at_checked(end).unwrap_or_default();
             self.rest = rest;
-            Data::Number(word.parse().map_err(|_| "JSON value expected")?)
+            match word.parse() {
+                Ok(whole) => Data::Int(whole),
+                Err(_) => Data::Number(word.parse().map_err(|_| "JSON value expected")?),
+            }
         };
         self.depth -= 1;
         Ok(value)

@@ -1,5 +1,5 @@
 //! Owns: Telegram, Gemini and PostgREST played in memory on loopback, for `demo`, tests and benches.
-//! May not: name any room but `types` and `json`, read a clock, leave loopback.
+//! May not: name any room but `types`, read a clock, leave loopback.
 //! Invariant: whatever a stand-in keeps has a named bound.
 
 pub mod data;
@@ -7,6 +7,7 @@ pub mod gemini;
 pub mod html;
 pub mod http;
 pub mod journal;
+pub mod postgrest;
 pub mod telegram;
 
 use crate::types::UnixMs;

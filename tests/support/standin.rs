@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use svs_bot::daemon::clock::system_ms;
 use svs_bot::standin::journal::Journal;
-use svs_bot::standin::{Clock, gemini, telegram};
+use svs_bot::standin::{Clock, gemini, postgrest, telegram};
 use svs_bot::types::Secret;
 
 struct Settings {
@@ -58,7 +58,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         clock: Arc::clone(&clock),
         journal: settings.journal.clone(),
     })?;
-    println!("{{\"telegram\":\"{}\",\"gemini\":\"{}\"}}", telegram.url(), gemini.url());
+    let postgrest = postgrest::Postgrest::start(postgrest::Options {
+        port: settings.ports[2],
+        key: Secret::new(settings.supabase_key),
+        keep_last: settings.keep_last,
+        clock,
+        journal: settings.journal,
+    })?;
+    let urls = (telegram.url(), gemini.url(), postgrest.url());
+    println!(
+        "{{\"telegram\":\"{}\",\"gemini\":\"{}\",\"postgrest\":\"{}\"}}",
+        urls.0, urls.1, urls.2
+    );
     std::io::stdout().flush()?;
     let mut waste = [0; 64];
     while std::io::stdin().read(&mut waste)? != 0 {}
