@@ -1,7 +1,9 @@
 //! Owns: the words every room speaks: ids, time, secrets, roles, an incoming message, an answer.
 //! May not: name any other room, do I/O, read a clock.
 
+pub mod build;
 pub mod model;
+pub mod status;
 
 use std::fmt;
 

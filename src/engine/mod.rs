@@ -3,7 +3,9 @@
 
 pub mod access;
 pub mod policy;
+pub mod render;
 pub mod session;
+pub mod settle;
 pub mod trigger;
 
 #[cfg(test)]
