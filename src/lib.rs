@@ -6,6 +6,7 @@
 //! The rule of who may name whom is a test: `tests/rooms.rs`.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod calendar;
 pub mod cli;
 pub mod commands;
 pub mod config;
