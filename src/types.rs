@@ -2,6 +2,7 @@
 //! May not: name any other room, do I/O, read a clock.
 
 pub mod model;
+pub mod row;
 
 use std::fmt;
 

@@ -7,6 +7,7 @@ pub mod inbox;
 pub mod meta;
 pub mod outbox;
 pub mod people;
+pub mod sync;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
