@@ -17,5 +17,6 @@ pub mod net;
 pub mod os;
 pub mod standin;
 pub mod store;
+pub mod sync;
 pub mod types;
 pub mod wire;
