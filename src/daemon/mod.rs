@@ -5,11 +5,11 @@
 //! one HTTP call each and send one event back; another thread serves HTTP from a snapshot.
 
 pub mod clock;
-//pub mod core;
-//pub mod event;
+pub mod core;
+pub mod event;
 mod policy;
-//mod shell;
-//pub mod workers;
+mod shell;
+pub mod workers;
 pub mod http;
 pub mod lock;
 pub mod logging;
@@ -20,7 +20,7 @@ pub mod process;
 pub mod quoting;
 pub mod snapshot;
 
-//pub use shell::{Ended, Start, run};
+pub use shell::{Ended, Start, run};
 
 /// Bytes of one reply of Supabase; a page has at most 1000 rows of what we sent.
 pub const SYNC_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -5,6 +5,7 @@
 pub mod erase;
 pub mod history;
 pub mod inbox;
+pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;
