@@ -2,6 +2,8 @@
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
 pub mod env;
+pub mod init;
+pub mod tty;
 
 use crate::config::Config;
 use std::path::PathBuf;

@@ -15,7 +15,7 @@ mod tests;
 pub mod value;
 pub mod zone;
 
-pub use load::{DataDir, Loaded, Problem, data_dir, load, problems_of};
+pub use load::{DataDir, Loaded, Problem, data_dir, draft, load, problems_of};
 pub use source::Environment;
 pub use value::{DURATION_TAKES, duration_ms};
 pub use zone::ZONE_TAKES;

@@ -140,6 +140,19 @@ pub(super) fn read_values(label: &str, values: &BTreeMap<String, String>) -> Raw
     raw
 }
 
+/// The values of a dialogue before those of the environment and the credentials.
+pub(super) fn read_draft(values: &BTreeMap<String, String>, environment: &Environment) -> Raw {
+    let mut raw = Raw::default();
+    let credentials = read_credentials(environment, &mut raw);
+    let sources = [
+        Source { label: "the dialogue", values },
+        Source { label: "the environment", values: &environment.vars },
+        Source { label: "$CREDENTIALS_DIRECTORY", values: &credentials },
+    ];
+    resolve(&sources, &mut raw);
+    raw
+}
+
 /// The whole of a file that must not be larger than `bytes_max`.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_open(File::open(path)?, bytes_max)
