@@ -88,7 +88,7 @@ pub fn run(
         Failure::failed(format!("{}: {why}: nothing was written", path.display()))
     })?;
     talk.say(&format!("written: {} (mode 0600)\n", path.display()))?;
-    hints(args, environment, &path, &answers, talk)?;
+    hints(environment, &path, &answers, talk)?;
     if config.owner_ids.is_empty() {
         pair(&path, talk, checks)?;
     }
@@ -102,12 +102,12 @@ fn place(args: &cli::Init, environment: &Environment) -> PathBuf {
     if let Some(path) = named.or_else(|| environment.var("SVS_BOT_ENV_FILE")) {
         return PathBuf::from(path);
     }
-    would_be_read(None, environment).unwrap_or_else(|| environment.folder.join(".env"))
+    would_be_read(environment).unwrap_or_else(|| environment.folder.join(".env"))
 }
 
-fn would_be_read(env_file: Option<&str>, environment: &Environment) -> Option<PathBuf> {
+fn would_be_read(environment: &Environment) -> Option<PathBuf> {
     // The data directory does not matter here; naming one keeps its absence from being an error.
-    data_dir(env_file, Some("."), environment).ok()?.env_file
+    data_dir(None, Some("."), environment).ok()?.env_file
 }
 
 fn read_old(path: &Path) -> Result<Option<String>, Failure> {
@@ -125,13 +125,14 @@ fn read_old(path: &Path) -> Result<Option<String>, Failure> {
 
 /// What stands in the way of the new file being what counts.
 fn hints(
-    args: &cli::Init,
     environment: &Environment,
     path: &Path,
     answers: &Answers<'_>,
     talk: &mut Talk<'_>,
 ) -> Result<(), Failure> {
-    let is_read = would_be_read(args.env_file.as_deref(), environment).as_deref() == Some(path);
+    // One file has many spellings: `.env`, `./.env`.
+    let real = |path: &Path| path.canonicalize().ok();
+    let is_read = would_be_read(environment).is_some_and(|read| real(&read) == real(path));
     if !is_read {
         talk.say(&format!("it is read where it is named: --env-file {}\n", path.display()))?;
     }

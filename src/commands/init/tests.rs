@@ -136,6 +136,7 @@ fn piped_answers_become_a_file_and_nothing_of_them_is_shown() {
     assert_eq!(seen.world.asked.len(), 4, "{:?}", seen.world.asked);
     assert!(!seen.out.contains("hunter2"), "{}", seen.out);
     assert!(seen.out.contains("owner-link") && !seen.world.paired);
+    assert!(seen.out.contains("--env-file"), "a file of that name is not read by itself");
     // Off and on again around each of the five secret answers.
     assert_eq!(seen.echo, [false, true].repeat(5));
 }
@@ -235,6 +236,18 @@ fn the_file_is_the_one_that_would_be_read() {
     assert_eq!(place(&none, &environment), near);
     environment.vars.insert("SVS_BOT_ENV_FILE".to_owned(), "/by/variable".to_owned());
     assert_eq!(place(&none, &environment), PathBuf::from("/by/variable"));
+    environment.vars.insert("SVS_BOT_ENV_FILE".to_owned(), near.to_str().unwrap().to_owned());
+    let other_spelling = scene.folder.join(".").join(".env");
+    let mut out = Vec::new();
+    let mut talk = Talk {
+        input: &mut &b""[..],
+        out: &mut out,
+        echo: &mut Switch::default(),
+        interactive: false,
+    };
+    let answers = Answers { values: BTreeMap::new(), new: Vec::new(), environment: &environment };
+    hints(&environment, &other_spelling, &answers, &mut talk).unwrap();
+    assert_eq!(out, b"", "the same file by another name");
     let named = cli::Init { env_file: Some("/named".into()), data_dir: None, out: None };
     assert_eq!(place(&named, &environment), PathBuf::from("/named"));
     let out = cli::Init { out: Some("/out".into()), ..named };
