@@ -4,6 +4,8 @@
 pub mod env;
 pub mod check;
 pub mod status;
+pub mod init;
+pub mod tty;
 
 use crate::config::Config;
 use std::path::PathBuf;
