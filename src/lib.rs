@@ -13,6 +13,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod net;
+pub mod os;
 pub mod secret_hash;
 pub mod store;
 pub mod types;

@@ -2,7 +2,6 @@
 //! May not: name any other room, do I/O, read a clock.
 
 pub mod build;
-pub mod calendar;
 pub mod model;
 pub mod status;
 

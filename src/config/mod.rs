@@ -1,5 +1,23 @@
 //! Owns: raw settings → one checked `Config`, all problems at once (contract §1–2).
 //! May not: read a clock, the network or the database.
+//! Invariant: nothing of a secret's text stands in a problem or a warning.
+
+pub mod dotenv;
+mod keys;
+mod load;
+pub mod names;
+mod parse;
+mod services;
+pub mod source;
+#[cfg(test)]
+mod tests;
+pub mod value;
+pub mod zone;
+
+pub use load::{DataDir, Loaded, Problem, data_dir, load};
+pub use source::Environment;
+pub use value::{DURATION_TAKES, duration_ms};
+pub use zone::ZONE_TAKES;
 
 use crate::types::{ChatId, Group, Role, Secret, UserId};
 use std::net::SocketAddr;
@@ -239,5 +257,25 @@ impl Config {
             .and_then(|at| self.rounds.get(at))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Every secret text of the settings, for scrubbing what is about to be shown or stored
+    /// (contract §5.6).
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let keys = self.keys.iter().map(|key| &key.secret);
+        let others = [
+            Some(&self.bot_token),
+            self.supabase.as_ref().map(|supabase| &supabase.key),
+            self.webhook.as_ref().map(|webhook| &webhook.secret),
+            self.http_token.as_ref(),
+            self.redis_url.as_ref(),
+        ];
+        keys.chain(others.into_iter().flatten()).filter(|secret| !secret.is_empty()).collect()
+    }
+
+    /// The defaults with a made-up token and one made-up key, for tests and the demo.
+    #[doc(hidden)]
+    pub fn sample() -> Self {
+        load::sample()
     }
 }

@@ -2,6 +2,7 @@
 //! May not: hold SQL text or JSON.
 pub mod clock;
 pub mod http;
+pub mod lock;
 pub mod logging;
 pub mod memory;
 pub mod metrics;

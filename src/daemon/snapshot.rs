@@ -4,8 +4,8 @@
 
 use super::clock::{self, Clock};
 use super::metrics::Metrics;
+use super::quoting::span;
 use crate::types::UnixMs;
-use crate::types::calendar::span_text;
 use crate::types::status::Status;
 use crate::types::{MINUTE_MS, SECOND_MS};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -76,7 +76,7 @@ impl Readiness {
             Intake::Starting => Err("starting: Telegram has not been reached yet".to_owned()),
             Intake::Polling { last_ms } if now_ms - last_ms > POLL_STALE_MS => Err(format!(
                 "telegram: the last poll that succeeded was {} ago",
-                span_text(now_ms - last_ms)
+                span(now_ms - last_ms)
             )),
             Intake::Webhook { listening: false, .. } => {
                 Err("webhook: the listener is not up".to_owned())
@@ -86,7 +86,7 @@ impl Readiness {
             {
                 Err(format!(
                     "webhook: Telegram could not deliver {} ago: see `svs-bot check`",
-                    span_text(now_ms - last_error_ms)
+                    span(now_ms - last_error_ms)
                 ))
             }
             Intake::Polling { .. } | Intake::Webhook { .. } => Ok(()),
@@ -195,7 +195,7 @@ impl Shared {
 
 fn judge_beat(still_ms: i64) -> Result<(), String> {
     if still_ms > STALL_MS {
-        return Err(format!("stalled: the event loop has not turned for {}", span_text(still_ms)));
+        return Err(format!("stalled: the event loop has not turned for {}", span(still_ms)));
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;
+pub mod status;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;

@@ -4,11 +4,11 @@
 use super::guard::{Guard, Refusal};
 use super::head::Head;
 use super::{page, status_json::status_json};
+use crate::calendar::{date_from_days, weekday};
 use crate::daemon::snapshot::Shared;
 use crate::daemon::{memory, metrics, process};
-use crate::types::UnixMs;
-use crate::types::calendar::http_date;
 use crate::types::status::Status;
+use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
@@ -137,4 +137,43 @@ fn fresh(shared: &Shared) -> Status {
     let mut status = shared.status();
     status.rss_bytes = process::read(None).resident_bytes;
     status
+}
+
+/// `Sun, 22 Nov 2026 23:12:14 GMT` (RFC 9110, 5.6.7).
+fn http_date(at_ms: UnixMs) -> String {
+    const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let pick = |names: &[&'static str], at: i64| {
+        usize::try_from(at).ok().and_then(|at| names.get(at)).copied().unwrap_or_default()
+    };
+    let days = at_ms.div_euclid(DAY_MS);
+    let date = date_from_days(days);
+    let in_day = at_ms.rem_euclid(DAY_MS);
+    format!(
+        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+        pick(&WEEKDAYS, weekday(days)),
+        date.day,
+        pick(&MONTHS, date.month - 1),
+        date.year,
+        in_day / HOUR_MS,
+        in_day % HOUR_MS / MINUTE_MS,
+        in_day % MINUTE_MS / SECOND_MS
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_read_as_the_standard_asks() {
+        for (at_ms, want) in [
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400_000, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (1_795_389_134_005, "Sun, 22 Nov 2026 23:12:14 GMT"),
+        ] {
+            assert_eq!(http_date(at_ms), want);
+        }
+    }
 }

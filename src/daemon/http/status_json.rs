@@ -1,8 +1,8 @@
 //! Owns: the shape of `status --json` and `/status.json` (contract §7): one function for both.
 //! May not: know where the figures come from.
 
+use crate::calendar::{date_text, rfc3339};
 use crate::daemon::quoting;
-use crate::types::calendar::{day_text, rfc3339};
 use crate::types::status::{KeyLine, QuotaLine, Status, TABLES};
 use crate::types::{SECOND_MS, UnixMs, build};
 use std::fmt::Write as _;
@@ -35,7 +35,7 @@ pub fn status_json(status: &Status) -> String {
     field(&mut out, ",", "sync", |out| sync_json(out, status));
     field(&mut out, ",", "week", |out| {
         list(out, &status.week(), |out, day| {
-            field(out, "{", "day", |out| quoting::json(out, &day_text(day.day)));
+            field(out, "{", "day", |out| quoting::json(out, &date_text(day.day)));
             field(out, ",", "answers", |out| number(out, day.answers));
             field(out, ",", "tokens", |out| number(out, day.tokens));
             out.push('}');
@@ -176,7 +176,7 @@ mod tests {
         assert_eq!(json["week"].get::<Vec<_>>().unwrap().len(), 7);
         assert_eq!(json["keys"][0]["state"].get::<String>().unwrap(), "ready");
         assert!(json["keys"][0]["until"].is_null());
-        assert_eq!(json["quota"][0]["resets"].get::<String>().unwrap(), "2026-11-23T08:00:00Z");
+        assert_eq!(json["quota"][0]["resets"].get::<String>().unwrap(), "2026-11-23T08:00:00.000Z");
         assert!(json["quota"][2]["limit_today"].is_null());
     }
 

@@ -11,7 +11,7 @@ struct Bench {
 }
 
 fn bench(token: Option<&str>) -> Bench {
-    let shared = Arc::new(Shared::new(Arc::new(Clock::default()), Metrics::new([])));
+    let shared = Arc::new(Shared::new(Arc::new(Clock::starting_at(0)), Metrics::new([])));
     shared.publish(example::busy());
     let now_ms = shared.now_ms();
     shared.readiness(|at| at.intake = Intake::Polling { last_ms: now_ms });
@@ -180,7 +180,7 @@ fn a_token_is_asked_for_on_every_path_but_one() {
 
 #[test]
 fn a_public_address_without_a_token_is_refused() {
-    let shared = Arc::new(Shared::new(Arc::new(Clock::default()), Metrics::new([])));
+    let shared = Arc::new(Shared::new(Arc::new(Clock::starting_at(0)), Metrics::new([])));
     let error = spawn("0.0.0.0:0".parse().unwrap(), None, shared).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
 }

@@ -2,9 +2,9 @@
 //! May not: write anywhere.
 
 use super::Scrubber;
+use crate::calendar::rfc3339;
 use crate::config::LogFormat;
 use crate::daemon::quoting;
-use crate::types::calendar::rfc3339_ms;
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{Level, Log as _, Record};
 use std::fmt::Write as _;
@@ -66,7 +66,7 @@ pub(super) fn line(
             );
         }
         Style::Logfmt => {
-            let _ = write!(out, "ts={} level={}", rfc3339_ms(now_ms), word(record.level()));
+            let _ = write!(out, "ts={} level={}", rfc3339(now_ms), word(record.level()));
             out.push_str(" event=");
             push_value(out, &event);
             out.push_str(" msg=");
@@ -78,7 +78,7 @@ pub(super) fn line(
             let _ = write!(
                 out,
                 r#"{{"ts":"{}","level":"{}","event":"#,
-                rfc3339_ms(now_ms),
+                rfc3339(now_ms),
                 word(record.level())
             );
             quoting::json(out, &event);
