@@ -5,6 +5,7 @@ pub mod access;
 pub mod keypool;
 pub mod policy;
 pub mod session;
+pub mod task;
 pub mod trigger;
 
 #[cfg(test)]
