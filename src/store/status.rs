@@ -233,7 +233,9 @@ impl Store {
                 "SELECT park_reason FROM history WHERE sync = 3 ORDER BY id DESC LIMIT 1",
             )?,
             messages_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
-            message_reason: text("SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1")?,
+            message_reason: text(
+                "SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1",
+            )?,
             newest_ms: newest_us / 1_000,
         })
     }
