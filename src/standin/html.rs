@@ -217,7 +217,9 @@ impl Parser<'_> {
 
     fn attribute(&mut self, tag: &str, begin: usize) -> Result<(String, String), String> {
         let from = self.at;
-        while !is_blank(self.byte(self.at)) && !matches!(self.byte(self.at), b'=' | b'>') {
+        while !is_blank(self.byte(self.at))
+            && !matches!(self.byte(self.at), b'=' | b'>' | b'/' | b'"' | b'\'')
+        {
             self.at += 1;
         }
         let key = self.word(from, self.at);
