@@ -198,7 +198,8 @@ impl Service for Inner {
             Ok(caller) => caller,
             Err(failure) => return failure.reply(),
         };
-        let path = request.path.strip_prefix("/v1beta/").unwrap_or_default();
+        let path = ["/v1beta/", "/v1/"].iter().find_map(|base| request.path.strip_prefix(base));
+        let path = path.unwrap_or_default();
         let Some(name) = path.strip_prefix("models") else {
             return failure("not_found", "", 0).reply();
         };
