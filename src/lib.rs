@@ -6,12 +6,18 @@
 //! The rule of who may name whom is a test: `tests/rooms.rs`.
 #![cfg_attr(not(test), warn(clippy::expect_used, clippy::indexing_slicing))]
 
+pub mod calendar;
 pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod json;
+pub mod net;
+pub mod os;
+pub mod secret_hash;
 pub mod standin;
 pub mod store;
+pub mod sync;
 pub mod types;
 pub mod wire;

@@ -18,27 +18,49 @@ CREATE TABLE inbox (
   topic_id    INTEGER NOT NULL DEFAULT 0,
   message_id  INTEGER NOT NULL DEFAULT 0,
   user_id     INTEGER NOT NULL DEFAULT 0,
-  priority    INTEGER NOT NULL DEFAULT 3,
+  -- role's priority * 4 + tier: what the queue is served by
+  class       INTEGER NOT NULL DEFAULT 0,
   -- 1: first unfinished question of its lane (chat and topic), so it may be taken
   head        INTEGER NOT NULL DEFAULT 0,
   due_ms      INTEGER NOT NULL DEFAULT 0,
+  -- 1: the person was told that this may take long
+  told        INTEGER NOT NULL DEFAULT 0,
   session_id  INTEGER NOT NULL DEFAULT 0,
   round       INTEGER NOT NULL DEFAULT 0,
   rounds_max  INTEGER NOT NULL DEFAULT 0,
-  -- the question as JSON (types of engine/question.rs); NULL before the decision and after the end
-  question    TEXT,
-  -- the update as Telegram sent it, secrets masked; kept while new or parked
+  role        TEXT NOT NULL DEFAULT '',
+  name        TEXT NOT NULL DEFAULT '',
+  lang        TEXT NOT NULL DEFAULT '',
+  -- the question; emptied when it is done
+  text        TEXT NOT NULL DEFAULT '',
+  -- what it replies to, when that is not in the session
+  context     TEXT NOT NULL DEFAULT '',
+  album       TEXT NOT NULL DEFAULT '',
+  -- 1: the answer begins with @name (groups)
+  addressed   INTEGER NOT NULL DEFAULT 0,
+  -- the update as Telegram sent it, secrets masked; kept only when parked
   body        TEXT,
   reason      TEXT NOT NULL DEFAULT '',
   done_ms     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX inbox_new     ON inbox (id) WHERE state = 0;
-CREATE INDEX inbox_ready   ON inbox (priority, received_ms, id) WHERE state = 1 AND head = 1;
-CREATE INDEX inbox_oldest  ON inbox (received_ms, id) WHERE state = 1 AND head = 1;
+CREATE INDEX inbox_ready   ON inbox (class, received_ms, id) WHERE state = 1 AND head = 1;
 CREATE INDEX inbox_lane    ON inbox (chat_id, topic_id, id) WHERE state IN (1, 2);
 CREATE INDEX inbox_user    ON inbox (user_id) WHERE state IN (1, 2);
 CREATE INDEX inbox_message ON inbox (chat_id, message_id) WHERE state = 1;
 CREATE INDEX inbox_done    ON inbox (done_ms) WHERE state IN (3, 4);
+
+-- Files of waiting questions, by reference; an album has several.
+CREATE TABLE inbox_media (
+  inbox_id   INTEGER NOT NULL,
+  n          INTEGER NOT NULL,
+  kind       TEXT NOT NULL,
+  file_id    TEXT NOT NULL,
+  size       INTEGER NOT NULL,
+  mime       TEXT NOT NULL DEFAULT '',
+  name       TEXT NOT NULL DEFAULT '',
+  duration_s INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (inbox_id, n)
+) STRICT, WITHOUT ROWID;
 
 -- What is to be said to Telegram, in order per chat.
 CREATE TABLE outbox (
@@ -174,12 +196,10 @@ CREATE TABLE registry (
   first_name    TEXT,
   keyword       TEXT,
   trigger_count INTEGER NOT NULL DEFAULT 0,
-  -- how many of trigger_count are known to be in Supabase
-  synced_count  INTEGER NOT NULL DEFAULT 0,
-  -- the count that a request now in flight would leave there; 0 none
+  -- the remote count that trigger_count builds on: what compare-and-swap compares; -1: no row seen there
+  synced_count  INTEGER NOT NULL DEFAULT -1,
+  -- the count that a request with an unknown outcome would leave there; 0 none
   sending_count INTEGER NOT NULL DEFAULT 0,
-  -- the remote count last seen, for compare-and-swap; -1 unknown
-  remote_count  INTEGER NOT NULL DEFAULT -1,
   last_us       INTEGER NOT NULL,
   created_us    INTEGER NOT NULL,
   -- 0 to send, 2 there, 3 parked
@@ -193,7 +213,9 @@ CREATE INDEX registry_parked ON registry (user_id, chat_id) WHERE sync = 3;
 -- People to erase in Supabase at the next sync.
 CREATE TABLE erasure (
   user_id  INTEGER PRIMARY KEY,
-  asked_ms INTEGER NOT NULL
+  asked_ms INTEGER NOT NULL,
+  -- 0: not erased there yet; else when to look once more for rows whose request committed late
+  again_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- Gemini keys by fingerprint (salted SHA-256), never by text.
@@ -203,6 +225,9 @@ CREATE TABLE gemini_key (
   -- declared project, or the project joined by inference, or '' for one of its own
   project     TEXT NOT NULL DEFAULT '',
   inferred    INTEGER NOT NULL DEFAULT 0,
+  -- the Pacific day until which an inferred project is believed, and how often it was inferred
+  joined_until_day INTEGER NOT NULL DEFAULT 0,
+  joins       INTEGER NOT NULL DEFAULT 0,
   -- '' fine, else why it is out for good: invalid, leaked, suspended …
   dead        TEXT NOT NULL DEFAULT '',
   dead_ms     INTEGER NOT NULL DEFAULT 0,
@@ -224,7 +249,7 @@ CREATE TABLE quota (
   tpm        INTEGER NOT NULL DEFAULT -1,
   rpd        INTEGER NOT NULL DEFAULT -1,
   until_ms   INTEGER NOT NULL DEFAULT 0,
-  -- 'minute', 'day', 'none' (limit 0), 'closed' (model closed to this project), ''
+  -- 'minute', 'day', 'spend', 'guess', 'none' (limit 0), 'closed' (model closed to this project), ''
   reason     TEXT NOT NULL DEFAULT '',
   guessed    INTEGER NOT NULL DEFAULT 0,
   backoff    INTEGER NOT NULL DEFAULT 0,
@@ -259,7 +284,7 @@ CREATE TABLE reservation (
 ) STRICT;
 CREATE INDEX reservation_age ON reservation (at_ms);
 
--- Models on the bench after overload.
+-- Models on the bench after overload; the model '*' is the whole pool, paused by the storm guard.
 CREATE TABLE model_bench (
   model    TEXT PRIMARY KEY,
   until_ms INTEGER NOT NULL,

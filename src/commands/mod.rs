@@ -1,6 +1,12 @@
 //! Owns: what every subcommand shares: where things lie, how a command ends.
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
+pub mod env;
+pub mod check;
+pub mod status;
+pub mod init;
+pub mod tty;
+
 use crate::config::Config;
 use std::path::PathBuf;
 

@@ -1,7 +1,26 @@
 //! Owns: raw settings → one checked `Config`, all problems at once (contract §1–2).
 //! May not: read a clock, the network or the database.
+//! Invariant: nothing of a secret's text stands in a problem or a warning.
 
-use crate::types::{ChatId, Group, Role, Secret, UserId};
+pub mod dotenv;
+mod keys;
+mod load;
+pub mod names;
+mod parse;
+pub mod private;
+mod services;
+pub mod source;
+#[cfg(test)]
+mod tests;
+pub mod value;
+pub mod zone;
+
+pub use load::{DataDir, Loaded, Problem, data_dir, draft, load, problems_of};
+pub use source::Environment;
+pub use value::{DURATION_TAKES, duration_ms};
+pub use zone::ZONE_TAKES;
+
+use crate::types::{ChatId, Group, MINUTE_MS, Role, SECOND_MS, Secret, UnixMs, UserId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -126,6 +145,20 @@ pub struct QuietHours {
     pub zone: Zone,
 }
 
+impl QuietHours {
+    /// When the quiet that rules at this instant ends; none where it is loud.
+    pub fn end_ms(&self, unix_ms: UnixMs) -> Option<UnixMs> {
+        const DAY_MIN: u32 = 24 * 60;
+        let unix_s = unix_ms.div_euclid(SECOND_MS);
+        let minute = self.zone.minute_of_day(unix_s);
+        let since_from = (minute + DAY_MIN - self.from_min % DAY_MIN) % DAY_MIN;
+        let length = (self.to_min + DAY_MIN - self.from_min % DAY_MIN) % DAY_MIN;
+        let start_of_minute_ms = unix_ms - unix_ms.rem_euclid(MINUTE_MS);
+        (since_from < length)
+            .then(|| start_of_minute_ms + i64::from(length - since_from) * MINUTE_MS)
+    }
+}
+
 /// Every setting, parsed and checked; nothing later doubts it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -239,5 +272,25 @@ impl Config {
             .and_then(|at| self.rounds.get(at))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Every secret text of the settings, for scrubbing what is about to be shown or stored
+    /// (contract §5.6).
+    pub fn secrets(&self) -> Vec<&Secret> {
+        let keys = self.keys.iter().map(|key| &key.secret);
+        let others = [
+            Some(&self.bot_token),
+            self.supabase.as_ref().map(|supabase| &supabase.key),
+            self.webhook.as_ref().map(|webhook| &webhook.secret),
+            self.http_token.as_ref(),
+            self.redis_url.as_ref(),
+        ];
+        keys.chain(others.into_iter().flatten()).filter(|secret| !secret.is_empty()).collect()
+    }
+
+    /// The defaults with a made-up token and one made-up key, for tests and the demo.
+    #[doc(hidden)]
+    pub fn sample() -> Self {
+        load::sample()
     }
 }

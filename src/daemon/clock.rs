@@ -1,28 +1,49 @@
 //! Owns: the only `now()` and the only seed.
 //! May not: anything else.
+//! Invariant: within one process time never steps back and never stands still; a step forward is followed.
 
-use crate::types::Now;
+use crate::types::{DAY_MS, Now};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The wall clock of this process; it may stand still but never steps back.
-#[derive(Debug, Default)]
+/// No honest clock is older than this program: 2026-11-01. Boards without a battery boot in 1970.
+const OLDEST_PLAUSIBLE_MS: i64 = 1_793_491_200_000;
+
+/// The wall clock of this process.
+#[derive(Debug)]
 pub struct Clock {
-    newest_ms: AtomicI64,
+    /// Wall time at `started`, raised by every step forward.
+    base_ms: AtomicI64,
+    started: Instant,
 }
 
 impl Clock {
-    /// A clock that is never older than `floor_ms` (the newest row: ARM boards boot in 1970).
-    pub fn starting_at(floor_ms: i64) -> Self {
-        Self { newest_ms: AtomicI64::new(floor_ms) }
+    /// A clock that is not older than `newest_row_ms`, unless that row lies more than a day ahead of
+    /// a plausible system clock: then the row was written by a clock that was wrong.
+    pub fn starting_at(newest_row_ms: i64) -> Self {
+        let start_ms = start(system_ms(), newest_row_ms);
+        Self { base_ms: AtomicI64::new(start_ms), started: monotonic() }
     }
 
-    /// Now, or the newest instant seen when the system's clock has stepped back.
+    /// Now.
     pub fn now(&self) -> Now {
-        let real = system_ms();
-        let newest = self.newest_ms.fetch_max(real, Ordering::Relaxed).max(real);
-        Now { unix_ms: newest }
+        let elapsed_ms = i64::try_from(self.started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let real_base_ms = system_ms().saturating_sub(elapsed_ms);
+        let base_ms = self.base_ms.fetch_max(real_base_ms, Ordering::Relaxed).max(real_base_ms);
+        Now { unix_ms: base_ms.saturating_add(elapsed_ms) }
     }
+
+    /// How far this clock runs ahead of the system's, which must have stepped back.
+    pub fn ahead_ms(&self) -> i64 {
+        self.now().unix_ms.saturating_sub(system_ms())
+    }
+}
+
+fn start(system_ms: i64, newest_row_ms: i64) -> i64 {
+    if system_ms < OLDEST_PLAUSIBLE_MS {
+        return newest_row_ms.max(OLDEST_PLAUSIBLE_MS);
+    }
+    if newest_row_ms > system_ms + DAY_MS { system_ms } else { newest_row_ms.max(system_ms) }
 }
 
 /// The system's wall clock as it is.
@@ -35,6 +56,26 @@ pub fn system_ms() -> i64 {
 
 /// A point of the monotonic clock, for durations only.
 #[expect(clippy::disallowed_methods, reason = "the one door to the clock")]
-pub fn monotonic() -> std::time::Instant {
-    std::time::Instant::now()
+pub fn monotonic() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_board_that_boots_in_1970_starts_at_its_newest_row() {
+        let row_ms = OLDEST_PLAUSIBLE_MS + 5;
+        assert_eq!(start(0, row_ms), row_ms);
+        assert_eq!(start(0, 0), OLDEST_PLAUSIBLE_MS);
+    }
+
+    #[test]
+    fn a_small_step_back_is_bridged_and_a_row_from_a_wrong_future_is_not_believed() {
+        let system_ms = OLDEST_PLAUSIBLE_MS + 10 * DAY_MS;
+        assert_eq!(start(system_ms, system_ms + 60_000), system_ms + 60_000);
+        assert_eq!(start(system_ms, system_ms + 2 * DAY_MS), system_ms);
+        assert_eq!(start(system_ms, 0), system_ms);
+    }
 }

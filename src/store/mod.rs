@@ -2,6 +2,17 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+pub mod erase;
+pub mod history;
+pub mod inbox;
+pub mod ledger;
+pub mod meta;
+pub mod outbox;
+pub mod people;
+pub mod status;
+pub mod sync;
+pub mod tell;
+
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::path::{Path, PathBuf};

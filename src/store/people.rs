@@ -1,0 +1,343 @@
+//! Owns: persons, the roles given to them, their live sessions, the local `user_registry`.
+//! May not: decide who may what.
+
+use super::Result;
+use crate::types::{ChatId, Lane, Role, TopicId, UnixMs, User, UserId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// What is remembered of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Person {
+    /// When the last polite refusal was said; 0 never.
+    pub refused_ms: UnixMs,
+    /// Whether this is the first we hear of them.
+    pub new: bool,
+}
+
+/// A role given at run time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// To whom.
+    pub user: UserId,
+    /// Which.
+    pub role: Role,
+    /// 0: for ever.
+    pub until_ms: UnixMs,
+    /// `command`, `chat`, `pairing`, `button`.
+    pub source: String,
+}
+
+/// A live conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The row; turns of the history carry it.
+    pub id: i64,
+    /// Where.
+    pub lane: Lane,
+    /// Whose.
+    pub user: UserId,
+    /// What they are called.
+    pub name: String,
+    /// Rounds taken so far.
+    pub rounds: u32,
+    /// When it began.
+    pub opened_ms: UnixMs,
+    /// Last activity.
+    pub last_ms: UnixMs,
+}
+
+/// Writes down who was seen; returns what was known before.
+///
+/// # Errors
+/// As SQLite says.
+pub fn seen(db: &Connection, user: &User, now_ms: UnixMs) -> Result<Person> {
+    let known = db
+        .prepare_cached("SELECT refused_ms FROM person WHERE user_id = ?1")?
+        .query_row([user.id.0], |row| Ok(Person { refused_ms: row.get(0)?, new: false }))
+        .optional()?;
+    db.prepare_cached(
+        "INSERT INTO person (user_id, username, first_name, lang, first_ms, last_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+         ON CONFLICT (user_id) DO UPDATE SET username = excluded.username,
+           first_name = excluded.first_name, lang = excluded.lang, last_ms = excluded.last_ms,
+           unreachable = 0",
+    )?
+    .execute(params![
+        user.id.0,
+        user.username.as_deref().unwrap_or(""),
+        user.first_name,
+        user.language_code.as_deref().unwrap_or(""),
+        now_ms
+    ])?;
+    Ok(known.unwrap_or(Person { refused_ms: 0, new: true }))
+}
+
+/// Remembers when a polite refusal was said; 0 makes the next one possible again.
+///
+/// # Errors
+/// As SQLite says.
+pub fn set_refused(db: &Connection, user: UserId, at_ms: UnixMs) -> Result<()> {
+    db.prepare_cached("UPDATE person SET refused_ms = ?2 WHERE user_id = ?1 AND refused_ms != ?2")?
+        .execute(params![user.0, at_ms])?;
+    Ok(())
+}
+
+/// Telegram says this person cannot be reached.
+///
+/// # Errors
+/// As SQLite says.
+pub fn set_unreachable(db: &Connection, user: UserId) -> Result<()> {
+    db.prepare_cached("UPDATE person SET unreachable = 1 WHERE user_id = ?1")?.execute([user.0])?;
+    Ok(())
+}
+
+/// A person's Telegram language, for texts sent when no message of theirs is at hand.
+///
+/// # Errors
+/// As SQLite says.
+pub fn lang_of(db: &Connection, user: UserId) -> Result<Option<String>> {
+    Ok(db
+        .prepare_cached("SELECT lang FROM person WHERE user_id = ?1 AND lang != ''")?
+        .query_row([user.0], |row| row.get(0))
+        .optional()?)
+}
+
+/// The role given to this person, unless it has ended.
+///
+/// # Errors
+/// As SQLite says.
+pub fn grant_of(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<Option<Role>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT role FROM grants WHERE user_id = ?1 AND (until_ms = 0 OR until_ms > ?2)",
+        )?
+        .query_row(params![user.0, now_ms], |row| row.get::<_, String>(0))
+        .optional()?
+        .and_then(|name| Role::from_name(&name)))
+}
+
+/// Gives a role; true when that changed anything.
+///
+/// # Errors
+/// As SQLite says.
+pub fn set_grant(db: &Connection, grant: &Grant, now_ms: UnixMs) -> Result<bool> {
+    let changed = db
+        .prepare_cached(
+            "INSERT INTO grants (user_id, role, until_ms, source, given_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (user_id) DO UPDATE SET role = excluded.role, until_ms = excluded.until_ms,
+               source = excluded.source, given_ms = excluded.given_ms
+              WHERE role != excluded.role OR until_ms != excluded.until_ms",
+        )?
+        .execute(params![grant.user.0, grant.role.name(), grant.until_ms, grant.source, now_ms])?;
+    Ok(changed > 0)
+}
+
+/// Takes a given role back; false when there was none.
+///
+/// # Errors
+/// As SQLite says.
+pub fn remove_grant(db: &Connection, user: UserId) -> Result<bool> {
+    Ok(db.prepare_cached("DELETE FROM grants WHERE user_id = ?1")?.execute([user.0])? > 0)
+}
+
+/// Every given role that has not ended, by person.
+///
+/// # Errors
+/// As SQLite says.
+pub fn grants(db: &Connection, now_ms: UnixMs) -> Result<Vec<Grant>> {
+    db.prepare_cached(
+        "SELECT user_id, role, until_ms, source FROM grants
+          WHERE until_ms = 0 OR until_ms > ?1 ORDER BY user_id",
+    )?
+    .query_map([now_ms], |row| {
+        Ok(Grant {
+            user: UserId(row.get(0)?),
+            role: Role::from_name(&row.get::<_, String>(1)?).unwrap_or(Role::Guest),
+            until_ms: row.get(2)?,
+            source: row.get(3)?,
+        })
+    })?
+    .map(|grant| Ok(grant?))
+    .collect()
+}
+
+/// The owners among the given roles.
+///
+/// # Errors
+/// As SQLite says.
+pub fn granted_owners(db: &Connection, now_ms: UnixMs) -> Result<Vec<UserId>> {
+    Ok(grants(db, now_ms)?
+        .into_iter()
+        .filter(|grant| grant.role == Role::Owner)
+        .map(|grant| grant.user)
+        .collect())
+}
+
+const SESSION_COLUMNS: &str =
+    "id, chat_id, topic_id, user_id, name, rounds, opened_ms, last_ms FROM session";
+
+fn read_session(row: &Row<'_>) -> rusqlite::Result<Session> {
+    Ok(Session {
+        id: row.get(0)?,
+        lane: Lane { chat: ChatId(row.get(1)?), topic: TopicId(row.get(2)?) },
+        user: UserId(row.get(3)?),
+        name: row.get(4)?,
+        rounds: row.get(5)?,
+        opened_ms: row.get(6)?,
+        last_ms: row.get(7)?,
+    })
+}
+
+/// The stored session of this person here, live or not: the engine judges.
+///
+/// # Errors
+/// As SQLite says.
+pub fn session_of(db: &Connection, lane: Lane, user: UserId) -> Result<Option<Session>> {
+    Ok(db
+        .prepare_cached(&format!(
+            "SELECT {SESSION_COLUMNS} WHERE chat_id = ?1 AND topic_id = ?2 AND user_id = ?3"
+        ))?
+        .query_row(params![lane.chat.0, lane.topic.0, user.0], read_session)
+        .optional()?)
+}
+
+/// Group sessions that hold a slot: active after `alive_ms` and with rounds left, oldest first.
+///
+/// # Errors
+/// As SQLite says.
+pub fn slots(db: &Connection, alive_ms: UnixMs) -> Result<Vec<Session>> {
+    db.prepare_cached(&format!(
+        "SELECT {SESSION_COLUMNS} WHERE slot = 1 AND last_ms > ?1 AND rounds < rounds_max
+          ORDER BY opened_ms, id"
+    ))?
+    .query_map([alive_ms], read_session)?
+    .map(|session| Ok(session?))
+    .collect()
+}
+
+/// How many sessions of any kind are live.
+///
+/// # Errors
+/// As SQLite says.
+pub fn live_sessions(db: &Connection, alive_ms: UnixMs) -> Result<u32> {
+    Ok(db
+        .prepare_cached("SELECT count(*) FROM session WHERE last_ms > ?1 AND rounds < rounds_max")?
+        .query_row([alive_ms], |row| row.get(0))?)
+}
+
+/// Begins a session in place of any older one of this person here; its first round is taken.
+///
+/// # Errors
+/// As SQLite says.
+pub fn open_session(
+    db: &Connection,
+    lane: Lane,
+    user: UserId,
+    name: &str,
+    slot: bool,
+    rounds_max: u32,
+    now_ms: UnixMs,
+) -> Result<i64> {
+    db.prepare_cached("DELETE FROM session WHERE chat_id = ?1 AND topic_id = ?2 AND user_id = ?3")?
+        .execute(params![lane.chat.0, lane.topic.0, user.0])?;
+    db.prepare_cached(
+        "INSERT INTO session (chat_id, topic_id, user_id, name, slot, rounds, rounds_max,
+           opened_ms, last_ms) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7)",
+    )?
+    .execute(params![lane.chat.0, lane.topic.0, user.0, name, slot, rounds_max, now_ms])?;
+    Ok(db.last_insert_rowid())
+}
+
+/// Takes a further round of a session.
+///
+/// # Errors
+/// As SQLite says.
+pub fn take_round(db: &Connection, id: i64, rounds_max: u32, now_ms: UnixMs) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE session SET rounds = rounds + 1, rounds_max = ?2, last_ms = ?3 WHERE id = ?1",
+    )?
+    .execute(params![id, rounds_max, now_ms])?;
+    Ok(())
+}
+
+/// A round that gave no answer does not count.
+///
+/// # Errors
+/// As SQLite says.
+pub fn give_round_back(db: &Connection, id: i64) -> Result<()> {
+    db.prepare_cached("UPDATE session SET rounds = max(rounds - 1, 0) WHERE id = ?1")?
+        .execute([id])?;
+    Ok(())
+}
+
+/// Activity keeps a session alive.
+///
+/// # Errors
+/// As SQLite says.
+pub fn touch_session(db: &Connection, id: i64, now_ms: UnixMs) -> Result<()> {
+    db.prepare_cached("UPDATE session SET last_ms = max(last_ms, ?2) WHERE id = ?1")?
+        .execute(params![id, now_ms])?;
+    Ok(())
+}
+
+/// Ends a session; false when there was none.
+///
+/// # Errors
+/// As SQLite says.
+pub fn end_session(db: &Connection, id: i64) -> Result<bool> {
+    Ok(db.prepare_cached("DELETE FROM session WHERE id = ?1")?.execute([id])? > 0)
+}
+
+/// Forgets sessions whose last activity is older than `before_ms`, a bounded number at once.
+///
+/// # Errors
+/// As SQLite says.
+pub fn prune_sessions(db: &Connection, before_ms: UnixMs) -> Result<usize> {
+    Ok(db
+        .prepare_cached(
+            "DELETE FROM session WHERE id IN (SELECT id FROM session WHERE last_ms < ?1 LIMIT 500)",
+        )?
+        .execute([before_ms])?)
+}
+
+/// Counts a keyword or mention of this person in this chat (`user_registry`).
+///
+/// # Errors
+/// As SQLite says.
+pub fn register(
+    db: &Connection,
+    user: &User,
+    chat: ChatId,
+    keyword: &str,
+    now_us: i64,
+) -> Result<()> {
+    db.prepare_cached(
+        "INSERT INTO registry (user_id, chat_id, username, first_name, keyword, trigger_count,
+           last_us, created_us) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?6)
+         ON CONFLICT (user_id, chat_id) DO UPDATE SET username = excluded.username,
+           first_name = excluded.first_name, keyword = excluded.keyword,
+           trigger_count = trigger_count + 1, last_us = excluded.last_us,
+           sync = CASE WHEN sync = 3 THEN 3 ELSE 0 END",
+    )?
+    .execute(params![
+        user.id.0,
+        chat.0,
+        user.username.as_deref().unwrap_or(&user.first_name),
+        user.first_name,
+        keyword,
+        now_us
+    ])?;
+    Ok(())
+}
+
+/// Sessions of a group go on in the supergroup it became.
+///
+/// # Errors
+/// As SQLite says.
+pub fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
+    db.execute(
+        "UPDATE OR REPLACE session SET chat_id = ?2 WHERE chat_id = ?1",
+        params![from.0, to.0],
+    )?;
+    Ok(())
+}
