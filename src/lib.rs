@@ -15,6 +15,8 @@ pub mod engine;
 pub mod json;
 pub mod net;
 pub mod os;
+pub mod standin;
 pub mod store;
+pub mod sync;
 pub mod types;
 pub mod wire;

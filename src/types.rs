@@ -4,6 +4,7 @@
 pub mod build;
 pub mod model;
 pub mod status;
+pub mod row;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 
 pub mod gemini;
 pub mod telegram;
+pub mod postgrest;
 
 /// HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
