@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod engine;
 pub mod net;
 pub mod os;
+pub mod secret_hash;
 pub mod store;
 pub mod types;
 pub mod wire;

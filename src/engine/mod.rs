@@ -2,6 +2,7 @@
 //! May not: know a clock, dice, I/O, JSON or how anything is stored.
 
 pub mod access;
+pub mod keypool;
 pub mod policy;
 pub mod session;
 pub mod trigger;

@@ -4,6 +4,7 @@
 
 pub mod history;
 pub mod inbox;
+pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;

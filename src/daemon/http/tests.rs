@@ -209,5 +209,5 @@ fn look_at_the_page() {
     let bench = bench(None);
     let mut line = String::new();
     eprintln!("http://{}/", bench.addr);
-    std::io::stdin().read_line(&mut line).unwrap();
+    io::stdin().read_line(&mut line).unwrap();
 }
