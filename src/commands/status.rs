@@ -41,8 +41,7 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
         let text = if args.json {
             status_json(&status) + "\n"
         } else if args.memory {
-            let pid = lock::holder(&place.data_dir).flatten();
-            memory::report(&pid.map(|pid| process::read(Some(pid))).unwrap_or_default(), &status)
+            memory_of_daemon(place, &status)
         } else {
             picture(&status)
         };
@@ -52,6 +51,14 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
             return Ok(EXIT_OK);
         }
     }
+}
+
+/// From outside nobody sees SQLite's counter; `/debug/memory` shows it.
+fn memory_of_daemon(place: &Place, status: &Status) -> String {
+    let Some(pid) = lock::holder(&place.data_dir).flatten() else {
+        return "not running: no memory\n".to_owned();
+    };
+    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), None, status)
 }
 
 fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
