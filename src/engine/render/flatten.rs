@@ -373,7 +373,7 @@ impl Writer<'_> {
 }
 
 /// What becomes of a link's address.
-enum Target {
+pub(super) enum Target {
     /// Telegram makes a link of it.
     Tag(String),
     /// Harmless and worth reading, but dropped or bent by Telegram.
@@ -384,7 +384,7 @@ enum Target {
 
 /// Telegram takes `http` and `https` with a dot in the host, drops `tel:` and one-word hosts, and
 /// bends `mailto:` into a web address; `tg:` could act in the reader's name.
-fn target(kind: LinkType, url: &str) -> Target {
+pub(super) fn target(kind: LinkType, url: &str) -> Target {
     if matches!(kind, LinkType::Autolink | LinkType::Email) {
         return Target::Nothing;
     }
@@ -408,7 +408,7 @@ fn target(kind: LinkType, url: &str) -> Target {
 }
 
 /// The first word of a fence's info, if it can be a language.
-fn language(info: &str) -> String {
+pub(super) fn language(info: &str) -> String {
     let word = info.trim().split([' ', '\t', ',', '{', ':', ';']).next().unwrap_or("");
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '#' | '-' | '_' | '.');
     let fits = word.len() <= LANGUAGE_BYTES_MAX && word.chars().all(plain);
@@ -421,7 +421,7 @@ fn looks_like_code(text: &str) -> bool {
 }
 
 /// `<br>` in its spellings: the one tag that models write for what it means.
-fn is_break(html: &str) -> bool {
+pub(super) fn is_break(html: &str) -> bool {
     let inner = html.trim_start_matches('<').trim_end_matches('>').trim_end_matches('/').trim();
     inner.eq_ignore_ascii_case("br")
 }

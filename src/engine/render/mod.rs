@@ -11,11 +11,13 @@ mod live;
 
 mod marks;
 mod math;
+mod rich;
 
 mod split;
 mod table;
 
 pub use live::live_preview;
+pub use rich::rich_markdown;
 
 use crate::types::Part;
 use flat::{Flat, Style};
