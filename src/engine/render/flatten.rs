@@ -3,6 +3,7 @@
 //! are no empty lines at either end.
 
 use super::flat::{BOLD, CODE, Flat, ITALIC, STRIKE, Style};
+use super::math::Keep;
 use super::table::Table;
 use super::{LANGUAGE_BYTES_MAX, LINK_BYTES_MAX, marks, math};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
@@ -17,7 +18,7 @@ const RULE: &str = "———";
 
 /// Reads one piece of Markdown.
 pub(super) fn flatten(markdown: &str) -> Flat {
-    let source = math::protect(markdown);
+    let source = math::protect(markdown, Keep::Text);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut writer = Writer { source: &source, ..Writer::default() };
@@ -58,6 +59,8 @@ struct Writer<'a> {
     marker_at: usize,
     lists: Vec<Option<u64>>,
     quotes: u32,
+    /// How many lists are open around the quote: its bar is indentation enough.
+    quote_level: usize,
     links: Vec<Link>,
     table: Option<Table>,
     /// An open code block: whether it is shown as one, and its text so far.
@@ -127,6 +130,7 @@ impl Writer<'_> {
                 self.separate(Gap::Paragraph);
                 self.depth.quote += 1;
                 if self.depth.quote == 1 {
+                    self.quote_level = self.lists.len();
                     self.quotes += 1;
                     self.style.quote = self.quotes;
                 }
@@ -227,7 +231,9 @@ impl Writer<'_> {
             };
             self.push(ends, between);
         }
-        let levels = self.lists.len().saturating_sub(usize::from(!self.markers.is_empty()));
+        let around = if self.depth.quote == 0 { 0 } else { self.quote_level };
+        let levels = self.lists.len().saturating_sub(around);
+        let levels = levels.saturating_sub(usize::from(!self.markers.is_empty()));
         if fresh && self.style.pre == 0 {
             let indent = INDENT.repeat(levels.min(INDENT_LEVELS_MAX));
             self.push(&indent, self.in_quote());

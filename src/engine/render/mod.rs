@@ -7,6 +7,7 @@
 mod chunk;
 mod flat;
 mod flatten;
+mod lean;
 mod live;
 
 mod marks;

@@ -5,6 +5,8 @@
 
 use super::flat::needs_cleaning;
 use super::flatten::{Target, is_break, language, target};
+use super::lean;
+use super::math::{self, Keep};
 use pulldown_cmark::{
     Alignment, CodeBlockKind, CowStr, Event, HeadingLevel, LinkType, Options, Parser, Tag, TagEnd,
 };
@@ -27,9 +29,11 @@ pub fn rich_markdown(markdown: &str) -> Option<String> {
         | Options::ENABLE_STRIKETHROUGH
         | Options::ENABLE_TASKLISTS
         | Options::ENABLE_MATH;
+    let source = math::protect(markdown, Keep::Dollars);
+    let source = lean::lean(&source);
     let mut writer = Writer { at_start: true, ..Writer::default() };
-    for (event, range) in Parser::new_ext(markdown, options).into_offset_iter() {
-        let double = markdown.as_bytes().get(range.start..)?.starts_with(b"~~");
+    for (event, range) in Parser::new_ext(&source, options).into_offset_iter() {
+        let double = source.as_bytes().get(range.start..)?.starts_with(b"~~");
         writer.event(event, double);
         let deep = DEPTH_MAX < writer.prefixes.len();
         if deep || writer.too_wide || BLOCKS_MAX < writer.blocks || writer.is_too_long() {

@@ -57,6 +57,7 @@ fn blocks_become_lines() {
         ("```\n\tx\n```", "<pre>    x</pre>"),
         ("```\"><b>\nx\n```", "<pre>x</pre>"),
         ("```py\nunclosed", "<pre><code class=\"language-py\">unclosed</code></pre>"),
+        ("- a\n\n  > q\n  > - b", "• a\n\n<blockquote>q\n\n◦ b</blockquote>"),
         ("> ```\n> x\n> ```", "<blockquote><pre>x</pre></blockquote>"),
         ("    只是缩进的一段话", "只是缩进的一段话"),
         ("    let x = 1;", "<pre>let x = 1;</pre>"),
@@ -210,6 +211,9 @@ fn rich_messages_keep_structure_and_no_html() {
         ("[x](https://a.b/?a=1&b=(2))", "[x](https://a.b/?a=1&amp;b=%282%29)"),
         ("[x](tg://user?id=1) ![p](https://a.b/c.png)", "x [p](https://a.b/c.png)"),
         ("5~10 3~4", "5\\~10 3\\~4"),
+        ("**问：**怎么 `**a：**b`", "**问**：怎么 `**a：**b`"),
+        ("他说**“好。”**然后", "他说“**好**。”然后"),
+        (r"\(a_1\) and \[x\, y\]", r"$a_1$ and $$x\, y$$"),
     ] {
         assert_eq!(rich_markdown(markdown).as_deref(), Some(rich), "{markdown:?}");
     }
