@@ -102,8 +102,9 @@ fn log_settings(config: &Config) -> logging::Settings {
 }
 
 fn start_log(config: &Config, environment: &Environment) -> Result<logging::Handle, Failure> {
-    logging::init(&log_settings(config), environment.var("JOURNAL_STREAM"))
-        .map_err(|error| Failure::failed(format!("LOG_FILE: {error}: choose a file that can be written")))
+    logging::init(&log_settings(config), environment.var("JOURNAL_STREAM")).map_err(|error| {
+        Failure::failed(format!("LOG_FILE: {error}: choose a file that can be written"))
+    })
 }
 
 fn daemon(
@@ -185,6 +186,3 @@ pub(super) fn key_names(store: &Store, config: &Config) -> Vec<KeyName> {
         })
         .collect()
 }
-
-
-
