@@ -7,10 +7,8 @@ use crate::cli::{self, Command};
 use crate::config::source::Environment;
 use crate::config::{self, Config};
 use crate::daemon::clock::{self, Clock};
-use crate::daemon::core::start::pool_settings;
 use crate::daemon::{self, logging, notify};
-use crate::store::status::KeyName;
-use crate::store::{Store, ledger};
+use crate::store::Store;
 use crate::types::Now;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -102,9 +100,8 @@ fn log_settings(config: &Config) -> logging::Settings {
 }
 
 fn start_log(config: &Config, environment: &Environment) -> Result<logging::Handle, Failure> {
-    logging::init(&log_settings(config), environment.var("JOURNAL_STREAM")).map_err(|error| {
-        Failure::failed(format!("LOG_FILE: {error}: choose a file that can be written"))
-    })
+    logging::init(&log_settings(config), environment.var("JOURNAL_STREAM"))
+        .map_err(|error| Failure::failed(format!("LOG_FILE: {error}: choose a file that can be written")))
 }
 
 fn daemon(
@@ -144,45 +141,13 @@ fn daemon(
 }
 
 fn show_status(args: &cli::Status, place: &Place, out: &mut dyn Write) -> Outcome {
-    let keys = |store: &Store| key_names(store, &place.config);
-    let share = |limit: i64| share_of(limit, place.config.key_daily_share);
-    status::run(
-        args,
-        place,
-        &status::Ways {
-            now: &now,
-            wait: &|ms| {
-                clock::pause(Duration::from_millis(ms));
-                ControlFlow::Continue(())
-            },
-            keys: &keys,
-            daily_limit: &|_, learned| share(learned),
-            is_terminal: io::stdout().is_terminal(),
+    let ways = status::Ways {
+        now: &now,
+        wait: &|ms| {
+            clock::pause(Duration::from_millis(ms));
+            ControlFlow::Continue(())
         },
-        out,
-    )
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "limits are small and not negative"
-)]
-fn share_of(limit: i64, share: f64) -> Option<u64> {
-    (limit >= 0).then(|| (limit as f64 * share).floor() as u64)
-}
-
-/// The keys of the settings as the database of this directory knows them.
-pub(super) fn key_names(store: &Store, config: &Config) -> Vec<KeyName> {
-    let salt = ledger::salt(store.connection()).ok().flatten().unwrap_or_default();
-    (1..)
-        .zip(pool_settings(config, &salt).keys)
-        .map(|(n, key)| KeyName {
-            n,
-            group: key.group,
-            last4: key.last4,
-            fingerprint: key.fingerprint,
-        })
-        .collect()
+        is_terminal: io::stdout().is_terminal(),
+    };
+    status::run(args, place, &ways, out)
 }

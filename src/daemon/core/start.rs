@@ -2,7 +2,6 @@
 //! May not: open anything.
 
 use super::{Core, Live, Phase, Polling, State, keep};
-use crate::calendar;
 use crate::config::{Config, Limit};
 use crate::daemon::metrics::Metrics;
 use crate::daemon::policy;
@@ -147,11 +146,6 @@ impl State {
             session_idle_ms: self.policy.session_idle_ms,
             vip_slots: self.config.vip_slots,
             sync_enabled: self.config.supabase.is_some(),
-            keys: &[],
-            models: &[],
-            daily_limit: &|_, _| None,
-            pacific_day: calendar::pacific_day(now.unix_ms),
-            resets_ms: calendar::pacific_midnight_after(now.unix_ms),
         };
         let mut status = status::read(db, &asked)?;
         status.running = true;
