@@ -3,8 +3,8 @@
 
 pub mod build;
 pub mod model;
-pub mod row;
 pub mod status;
+pub mod row;
 
 use std::fmt;
 

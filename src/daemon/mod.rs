@@ -7,19 +7,19 @@
 pub mod clock;
 pub mod core;
 pub mod event;
+mod policy;
+mod shell;
+pub mod workers;
 pub mod http;
 pub mod lock;
 pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
-mod policy;
 pub mod pool;
 pub mod process;
 pub mod quoting;
-mod shell;
 pub mod snapshot;
-pub mod workers;
 
 pub use shell::{Ended, Start, run};
 

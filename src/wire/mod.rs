@@ -2,8 +2,8 @@
 //! May not: open sockets, decide policy, name the engine, hold a secret.
 
 pub mod gemini;
-pub mod postgrest;
 pub mod telegram;
+pub mod postgrest;
 
 /// HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,11 +27,7 @@ const SESSION_KEEP_MS: i64 = HOUR_MS;
 
 impl State {
     pub(super) fn keep_house(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
-        if self
-            .live
-            .unsynced_since_ms
-            .is_some_and(|since| since + super::SYNC_AFTER_MS <= now.unix_ms)
-        {
+        if self.live.unsynced_since_ms.is_some_and(|since| since + super::SYNC_AFTER_MS <= now.unix_ms) {
             // A transaction that writes nothing is not synced.
             meta::set(db, SYNCED_S, &(now.unix_ms / SECOND_MS).to_string())?;
         }

@@ -204,8 +204,7 @@ impl State {
         let asks = self.live.asking.len() < self.config.workers
             && (self.live.pending as usize) > self.live.asking.len()
             && self.live.blocked_until_ms.values().all(|until_ms| *until_ms <= now.unix_ms);
-        let stale =
-            self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
+        let stale = self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
         if takes_in || asks || stale { Durability::Disk } else { Durability::Process }
     }
 
@@ -245,15 +244,15 @@ impl State {
                 Ok(())
             }
             Event::Ready(result) => self.ready(db, result, now),
-            Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
+            Event::KeyChecked { key, result } => {
+                self.key_checked(db, *key, result, now)
+            }
             Event::Stop => {
                 self.stop(now);
                 Ok(())
             }
             // The shell reads the settings again and calls `reconfigure`.
-            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } | Event::Synced(_) => {
-                Ok(())
-            }
+            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } | Event::Synced(_) => Ok(()),
         }
     }
 
@@ -271,9 +270,7 @@ impl State {
                     self.metrics.answered(seconds, added_seconds);
                 }
                 Count::Gemini { model, outcome } => self.metrics.gemini(&model, outcome),
-                Count::Tokens { model, input, output } => {
-                    self.metrics.tokens(&model, input, output)
-                }
+                Count::Tokens { model, input, output } => self.metrics.tokens(&model, input, output),
                 Count::TelegramError(code) => self.metrics.telegram_error(code),
             }
         }

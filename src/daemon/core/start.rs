@@ -24,13 +24,7 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says, or the operating system gives no randomness.
-    pub fn new(
-        mut store: Store,
-        config: Config,
-        dry_run: bool,
-        drain: bool,
-        now: Now,
-    ) -> Result<Self> {
+    pub fn new(mut store: Store, config: Config, dry_run: bool, drain: bool, now: Now) -> Result<Self> {
         let fresh = secret_hash::random_bytes().unwrap_or_default();
         let bot_id = policy::from_config(&config, "").bot.0.to_string();
         let salt = store.write(Durability::Process, |tx| {
@@ -161,9 +155,7 @@ impl State {
         let polling = &self.live.polling;
         Published {
             started_ms: self.started_ms,
-            ready: polling.trouble.is_empty()
-                && polling.last_ok_ms > 0
-                && self.live.phase == Phase::Running,
+            ready: polling.trouble.is_empty() && polling.last_ok_ms > 0 && self.live.phase == Phase::Running,
             reason: match self.live.phase {
                 Phase::Running => polling.trouble.clone(),
                 Phase::Draining => "draining".to_owned(),

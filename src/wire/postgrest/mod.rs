@@ -240,11 +240,7 @@ fn write_history(out: &mut String, row: &HistoryRow<'_>, id_column: bool) {
     text_or_null(out, "response_text", row.response, usize::MAX);
     text_or_null(out, "model_used", row.model, WORD_CHARS_MAX);
     out.push_str(",\"metadata\":");
-    if id_column {
-        write_metadata(out, row.metadata)
-    } else {
-        metadata_with_id(out, row)
-    }
+    if id_column { write_metadata(out, row.metadata) } else { metadata_with_id(out, row) }
     push(out, format_args!(",\"created_at\":\"{}\"}}", wall_clock(row.created_us)));
 }
 
