@@ -2,6 +2,7 @@
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
 pub mod check;
+pub mod keys;
 pub mod status;
 
 use crate::config::Config;
