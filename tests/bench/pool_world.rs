@@ -12,6 +12,8 @@ use svs_bot::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
 pub const START_MS: UnixMs = 1_794_297_600_000;
 pub const PATIENCE_MS: i64 = 5 * MINUTE_MS;
 const WORKERS: usize = 64;
+/// How long a model is overloaded.
+const OVERLOAD_MS: i64 = 20 * MINUTE_MS;
 const INPUT_TOKENS: u32 = 800;
 
 /// True limits of the free tier (api-reference B5), by model.
@@ -105,7 +107,8 @@ impl Report {
 #[derive(Default)]
 struct Gemini {
     pairs: BTreeMap<(usize, usize), Counter>,
-    overloaded_until: [UnixMs; LIMITS.len()],
+    /// When each model is overloaded next, from and until.
+    overload: [(UnixMs, UnixMs); LIMITS.len()],
 }
 
 #[derive(Default)]
@@ -147,7 +150,7 @@ impl Gemini {
             }
             return Err(failure);
         }
-        let overloaded = self.overloaded_until[model] > now_ms;
+        let overloaded = self.overload[model].0 <= now_ms && now_ms < self.overload[model].1;
         let counter = self.counter(project, model, now_ms);
         if counter.count >= rpd {
             return Err(quota(Window::Day, rpd, 9_000));
@@ -181,6 +184,8 @@ enum Event {
     Arrive { run: u64, ticket: i64, key: usize, model: usize },
     /// Its answer arrives here.
     Answer { run: u64, ticket: i64, result: Result<Usage, ModelFailure> },
+    /// The model is overloaded for a while.
+    Overload { model: usize },
     Wake,
     Hour,
     Midnight,
@@ -313,7 +318,7 @@ impl<'a> World<'a> {
         if self.below(3) == 0 {
             let model = self.below(4) as usize;
             let from = day_ms + self.below(DAY_MS as u64) as i64;
-            self.gemini.overloaded_until[model] = from.max(self.gemini.overloaded_until[model]);
+            self.put(from, Event::Overload { model });
         }
     }
 
@@ -339,6 +344,10 @@ impl<'a> World<'a> {
                 if self.wake_ms <= now.unix_ms {
                     self.wake_ms = UnixMs::MAX;
                 }
+            }
+            Event::Overload { model } => {
+                self.gemini.overload[model] = (now.unix_ms, now.unix_ms + OVERLOAD_MS);
+                return;
             }
             Event::Hour => return self.look(now),
             Event::Midnight => return self.midnight(now),
@@ -492,7 +501,8 @@ impl<'a> World<'a> {
                 let (_, rpm, rpd) = LIMITS[model];
                 let usable = rpd * 9 / 10;
                 let counter = self.gemini.counter(project, model, now.unix_ms);
-                counter.count + 2 < usable && counter.minute.len() < rpm
+                let free = counter.count + 2 < usable && counter.minute.len() < rpm;
+                free && self.gemini.overload[model].1 + OVERLOAD_MS < now.unix_ms
             });
             if open && until_ms > now.unix_ms + 2 * MINUTE_MS {
                 self.report.wrong_set_asides += 1;
