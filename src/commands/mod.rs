@@ -8,6 +8,7 @@ pub mod env;
 pub mod init;
 pub mod owner_link;
 pub mod role;
+pub mod keys;
 pub mod status;
 pub mod tty;
 
