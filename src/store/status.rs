@@ -184,6 +184,8 @@ pub struct Health {
     pub messages_parked: u64,
     /// Why the newest of them.
     pub message_reason: String,
+    /// Whether somebody was paired or made an owner at run time.
+    pub has_owner: bool,
     /// The newest instant in it.
     pub newest_ms: UnixMs,
 }
@@ -193,7 +195,7 @@ impl Store {
     ///
     /// # Errors
     /// As SQLite says; damage that it can describe is no error.
-    pub fn health(&self) -> Result<Health> {
+    pub fn health(&self, now: Now) -> Result<Health> {
         let db = &self.db;
         let text = |sql: &str| -> Result<String> {
             Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default())
@@ -220,6 +222,7 @@ impl Store {
             message_reason: text(
                 "SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1",
             )?,
+            has_owner: !people::granted_owners(db, now.unix_ms)?.is_empty(),
             newest_ms: newest_us / 1_000,
         })
     }
