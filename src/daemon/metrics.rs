@@ -417,7 +417,7 @@ fn gauge_families(page: &mut Page, status: &Status) {
     page.gauge("svs_bot_inbox_pending", "Updates stored but not finished.", Some(counts.inbox));
     page.gauge(
         "svs_bot_inbox_oldest_timestamp_seconds",
-        "When the oldest unfinished update came.",
+        "When the oldest question came that still waits to be asked.",
         counts.inbox_oldest_ms.map(seconds),
     );
     page.gauge("svs_bot_outbox_pending", "Messages on their way to Telegram.", Some(counts.outbox));

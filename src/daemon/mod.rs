@@ -4,6 +4,7 @@ pub mod clock;
 pub mod http;
 pub mod lock;
 pub mod logging;
+pub mod look;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
