@@ -10,6 +10,7 @@ pub mod event;
 pub mod http;
 pub mod lock;
 pub mod logging;
+pub mod look;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
