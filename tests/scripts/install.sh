@@ -59,7 +59,7 @@ holds 'an old version is put back' install_box --binary "$SCRATCH/bot-1" --no-ba
 same "$(version)" 1.0.0
 cp scripts/svs-bot.service "$BOX/usr/local/lib/svs-bot/"
 sick() { SYSTEMCTL=$PWD/tests/scripts/stand-in-systemctl.sh bash "$SCRATCH/installer/install.sh" --local --root "$BOX" "$@"; }
-mkdir "$SCRATCH/installer" && cp scripts/*.* "$SCRATCH/installer/"
+mkdir "$SCRATCH/installer" && find scripts -maxdepth 1 -type f -exec cp {} "$SCRATCH/installer/" \;
 sed -i 's/^START_SECONDS_MAX=.*/START_SECONDS_MAX=3/' "$SCRATCH/installer/install.sh"
 refuses 'a new version that does not run gives way to the old one' 1 'the old one runs again' sick --binary "$SCRATCH/bot-2"
 same "$(version)" 1.0.0
