@@ -86,6 +86,23 @@ running_within() {
     done
 }
 
+# seconds_of OPTION TIME
+seconds_of() {
+    case $2 in
+        *[!0-9smh]* | '' | [smh]* | *[smh]?*) misuse "$1 $2: takes a time like 90s, 5m or 1h" ;;
+        *s) echo $((10#${2%s})) ;;
+        *m) echo $((10#${2%m} * 60)) ;;
+        *h) echo $((10#${2%h} * 3600)) ;;
+        *) echo $((10#$2)) ;;
+    esac
+}
+
+# bot_within SECONDS COMMAND [ARGUMENT…]: as `bot`, but a hung program is not waited for.
+bot_within() {
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    root=$root timeout --kill-after=2 "$1" bash -c '. "$0/common.sh" && bot "$@"' "$HERE" "${@:2}"
+}
+
 need_root() {
     [ "$(id -u)" = 0 ] || [ -n "$root" ] || fail "needs root: run it with sudo, or with --root DIR to try it out"
 }

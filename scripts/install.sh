@@ -76,9 +76,9 @@ to_host() {
         [ -z "$env" ] || files+=("$env")
     fi
     for name in "${SHARED[@]}"; do [ ! -f "$HERE/$name" ] || files+=("$HERE/$name"); done
-    # On the host both lie beside the script.
-    [ -z "$binary" ] || pass+=(--binary "./$(basename "$binary")")
-    [ -z "$env" ] || pass+=(--env "./$(basename "$env")")
+    # On the host both lie beside the script, where it looks too.
+    [ -z "$binary" ] || pass+=(--binary "$(basename "$binary")")
+    [ -z "$env" ] || pass+=(--env "$(basename "$env")")
     on_host "$host" "${files[@]}"
 }
 
@@ -175,9 +175,11 @@ roll_back() {
 
 install_here() {
     local upgrade=no
-    cd "$HERE"
     [ -n "$binary" ] || binary=$(binary_for "$(uname -m)")
+    [ -f "$binary" ] || binary=$HERE/$binary
+    [ -z "$env" ] || [ -f "$env" ] || env=$HERE/$env
     [ -f "$binary" ] || fail "$binary: no such program"
+    binary=$(realpath "$binary")
     [ -n "$(version_of "$binary")" ] || fail "$binary: does not start here: is it for $(uname -m)?"
     [ -z "$env" ] || [ -f "$env" ] || fail "$env: no such settings file"
     make_user
