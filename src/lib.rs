@@ -15,6 +15,7 @@ pub mod engine;
 pub mod json;
 pub mod net;
 pub mod os;
+pub mod secret_hash;
 pub mod standin;
 pub mod store;
 pub mod sync;

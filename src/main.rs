@@ -4,9 +4,8 @@
 use argh::FromArgs;
 use std::io::Write;
 use std::process::ExitCode;
-use svs_bot::cli::{Cli, Command};
-use svs_bot::commands::{self, EXIT_OK, EXIT_USAGE, Outcome};
-use svs_bot::config::source::Environment;
+use svs_bot::cli::Cli;
+use svs_bot::commands::{EXIT_USAGE, dispatch};
 
 fn main() -> ExitCode {
     let mut words = Vec::new();
@@ -26,13 +25,13 @@ fn main() -> ExitCode {
         Err(exit) => return complain(EXIT_USAGE, exit.output.trim_end()),
     };
     if cli.version {
-        let _ = writeln!(std::io::stdout(), "{}", commands::version_line());
+        let _ = writeln!(std::io::stdout(), "{}", dispatch::version_line());
         return ExitCode::SUCCESS;
     }
     let Some(command) = cli.command else {
         return complain(EXIT_USAGE, "no command: run `svs-bot --help` for the list");
     };
-    match run(&command) {
+    match dispatch::run(&command) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => complain(failure.code, &failure.text),
     }

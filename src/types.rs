@@ -411,6 +411,13 @@ pub struct Part {
     pub html: bool,
 }
 
+impl Part {
+    /// A text without formatting.
+    pub fn plain(text: String) -> Self {
+        Self { plain: text.clone(), text, html: false }
+    }
+}
+
 /// Errors named by the next step: settle, come back, or give up for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<T> {

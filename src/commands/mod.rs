@@ -1,9 +1,15 @@
 //! Owns: what every subcommand shares: where things lie, how a command ends.
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
-pub mod env;
+pub mod backup;
 pub mod check;
+pub mod dispatch;
+pub mod env;
+pub mod init;
+pub mod owner_link;
+pub mod role;
 pub mod status;
+pub mod tty;
 
 use crate::config::Config;
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ use super::Problem;
 use super::dotenv;
 use super::names::{self, SETTINGS, Setting, UNGROUPED};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +25,7 @@ pub const VALUE_BYTES_MAX: u64 = 256 * 1024;
 const CREDENTIALS_MAX: usize = 1_000;
 
 /// The world outside as an argument: what the settings, the data directory and zones come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The process environment.
     pub vars: BTreeMap<String, String>,
@@ -40,9 +41,16 @@ pub struct Environment {
     pub uid: Option<u32>,
 }
 
+impl fmt::Debug for Environment {
+    /// Without the variables: any of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 impl Environment {
     /// The real one. Values that are not UTF-8 come with replacement characters, which no setting
-    /// but a prompt or a keyword takes.
+    /// but a prompt, a keyword or a path takes.
     #[expect(clippy::disallowed_methods, reason = "the one door to the environment")]
     pub fn real() -> Self {
         let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
@@ -86,7 +94,6 @@ impl Environment {
 }
 
 /// A value as some source gives it.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The name that the operator wrote: an alias, or the `_FILE` form.
     pub(super) name: String,
@@ -140,6 +147,19 @@ pub(super) fn read_values(label: &str, values: &BTreeMap<String, String>) -> Raw
     raw
 }
 
+/// The values of a dialogue before those of the environment and the credentials.
+pub(super) fn read_draft(values: &BTreeMap<String, String>, environment: &Environment) -> Raw {
+    let mut raw = Raw::default();
+    let credentials = read_credentials(environment, &mut raw);
+    let sources = [
+        Source { label: "the dialogue", values },
+        Source { label: "the environment", values: &environment.vars },
+        Source { label: "$CREDENTIALS_DIRECTORY", values: &credentials },
+    ];
+    resolve(&sources, &mut raw);
+    raw
+}
+
 /// The whole of a file that must not be larger than `bytes_max`.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_open(File::open(path)?, bytes_max)
@@ -169,7 +189,7 @@ impl Source<'_> {
 }
 
 /// A value that stands in a source, or in a file that the source names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub struct Given<'a> {
     /// Which of the setting's names.
     pub name: &'static str,

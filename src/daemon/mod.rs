@@ -16,6 +16,7 @@ pub mod logging;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
+pub mod pool;
 pub mod process;
 pub mod quoting;
 pub mod snapshot;

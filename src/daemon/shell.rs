@@ -188,7 +188,8 @@ impl Shell<'_> {
 
     fn publish(&mut self, refused: bool) {
         let now = self.clock.now();
-        self.core.publish(&self.shared, refused, now);
+        let why = refused.then_some("the last commit was refused");
+        self.core.publish(&self.shared, why, now);
         if self.start.watchdog_ms.is_some() {
             self.notifier.watchdog();
         }
@@ -249,7 +250,7 @@ fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
 }
 
 /// Masks what looks like a secret, and what is one.
-pub(super) fn masker(config: &Config) -> Masker {
+pub(crate) fn masker(config: &Config) -> Masker {
     let secrets: Vec<&str> = config.secrets().into_iter().map(crate::types::Secret::expose).collect();
     Masker::new(&secrets)
 }

@@ -98,6 +98,10 @@ impl<'a> Ref<'a> {
     pub fn is_object(self) -> bool {
         self.0.is_object()
     }
+    /// Whether it is a list.
+    pub fn is_list(self) -> bool {
+        self.0.is_array()
+    }
     /// Text.
     pub fn str(self) -> Option<&'a str> {
         match self.0 {

@@ -2,13 +2,16 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+pub mod erase;
 pub mod history;
 pub mod inbox;
+pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;
 pub mod status;
 pub mod sync;
+pub mod tell;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -112,6 +115,25 @@ impl Store {
             return Err(StoreError::Missing(path));
         }
         Self::open(dir)
+    }
+
+    /// The connection, for the room's own functions.
+    pub fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    /// The version of SQLite that is compiled in.
+    pub fn sqlite_version() -> &'static str {
+        rusqlite::version()
+    }
+
+    /// Copies the live database to an empty file, consistent and compact.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        self.db.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+        Ok(())
     }
 
     /// A database in memory, for tests.

@@ -147,7 +147,11 @@ fn database(local: &Local) -> Vec<Item> {
         }
         None => Item::ok(
             "database",
-            format!("schema {}, {}: too large to read whole here", health.schema, size(health.bytes)),
+            format!(
+                "schema {}, {}: too large to read whole here",
+                health.schema,
+                size(health.bytes)
+            ),
         ),
     }];
     items.push(match health.rows_parked {
@@ -227,9 +231,10 @@ fn poller(local: &Local) -> Item {
             span(local.now_ms - at_ms),
             local.published.conflicts
         ),
-        todo: "another program polls with this token: stop the old bot, here or on another machine; \
+        todo:
+            "another program polls with this token: stop the old bot, here or on another machine; \
                if it cannot be found, take a new token from @BotFather"
-            .to_owned(),
+                .to_owned(),
     }
 }
 

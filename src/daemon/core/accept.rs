@@ -1,7 +1,7 @@
 //! Owns: the way of an update into the rows: read, judged by the engine, queued or answered at once.
 //! May not: hold rules of its own.
 
-use super::{Count, State, Step};
+use super::{Count, State, Step, words};
 use crate::daemon::event::Fetched;
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::access;
@@ -110,7 +110,7 @@ impl State {
             user,
             lane,
             role: access::role_of_message(message, own_role),
-            lang: speech::lang_of(self.policy.lang, user.language_code.as_deref()),
+            lang: self.lang_of_code(user.language_code.as_deref()),
             refused_ms,
         };
         if let Trigger::Command { name, args, addressed } = &trigger {
@@ -135,7 +135,7 @@ impl State {
             Decision::Refuse(refusal) => {
                 step.counts.push(Count::Answer(setting.role, AnswerOutcome::Refused));
                 people::set_refused(db, setting.user.id, now.unix_ms)?;
-                let text = self.refusal_text(db, refusal, setting.lang, now)?;
+                let text = self.refusal_text(db, refusal, setting, now)?;
                 self.say(db, setting, &text, now)
             }
             Decision::Join(waiting) => {
@@ -230,7 +230,7 @@ impl State {
             rounds_max: ask.rounds_max,
             role: setting.role.name(),
             name: setting.user.name().to_owned(),
-            lang: speech::code(setting.lang),
+            lang: words::code(setting.lang),
             text,
             context: self.masker.mask(&ask.context).unwrap_or_else(|| ask.context.clone()),
             album: message.album.clone().unwrap_or_default(),
@@ -271,21 +271,28 @@ impl State {
         self.masker.mask(&text).unwrap_or(text)
     }
 
-    fn refusal_text(&self, db: &Connection, refusal: Refusal, lang: Lang, now: Now) -> Result<String> {
+    fn refusal_text(
+        &self,
+        db: &Connection,
+        refusal: Refusal,
+        setting: &Setting<'_>,
+        now: Now,
+    ) -> Result<String> {
+        let limit = words::size(self.policy.media_max_bytes);
         let speech = match refusal {
-            Refusal::NotAllowedHere => Speech::NotAllowedHere,
+            Refusal::NotAllowedHere => Speech::NotAllowedHere { chat: setting.lane.chat },
             Refusal::QueueFull => Speech::QueueFull,
-            Refusal::UserQueueFull => Speech::UserQueueFull,
+            Refusal::UserQueueFull => Speech::UserQueueFull { waiting: self.policy.user_queue_max },
             Refusal::SlotsFull => Speech::VipFull {
-                slots: self.policy.vip_slots,
-                next_free_minutes: self.next_slot_minutes(db, now)?,
+                slots: self.config.vip_slots,
+                next_free_min: Some(self.next_slot_minutes(db, now)?),
             },
             Refusal::NothingToAnswer => Speech::NothingToAnswer,
-            Refusal::MediaTooLarge => Speech::MediaTooLarge { limit_bytes: self.policy.media_max_bytes },
+            Refusal::MediaTooLarge => Speech::MediaTooLarge { limit: &limit },
             Refusal::MediaUnknown => Speech::MediaUnknown,
             Refusal::MediaOff => Speech::MediaOff,
         };
-        Ok(speech::say(lang, &speech))
+        Ok(speech::say(setting.lang, &speech))
     }
 
     /// When the slot that has been quiet longest falls free, in minutes, rounded up.
@@ -296,7 +303,7 @@ impl State {
             .map(|session| session.last_ms + self.policy.session_idle_ms - now.unix_ms)
             .min()
             .unwrap_or(0);
-        Ok(u32::try_from(free_ms.div_euclid(60_000) + 1).unwrap_or(1))
+        Ok(words::minutes(free_ms))
     }
 
     /// Answers a message with a plain text of the bot's own.

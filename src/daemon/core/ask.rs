@@ -2,7 +2,7 @@
 //! May not: know a key's rules (the pool) or a model's errors (the wire).
 
 use super::accept::class_of;
-use super::{Asked as InFlight, Count, Phase, State, Step};
+use super::{Asked as InFlight, Count, Phase, State, Step, words};
 use crate::daemon::event::{AskJob, Asked, Job};
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::keypool::{Choice, Want};
@@ -14,7 +14,8 @@ use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
 use crate::types::model::{Finish, ModelFailure, Reply};
-use crate::types::{Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
+use crate::calendar;
+use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 use rusqlite::Connection;
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
@@ -122,7 +123,8 @@ impl State {
         let too_late_ms = until_ms - self.config.patience_ms;
         for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
             let asking = inbox::load(db, row)?;
-            let speech = Speech::QuotaUntil { wait_ms: until_ms - now.unix_ms };
+            let until = words::until(lang_of(&asking), until_ms, now.unix_ms);
+            let speech = Speech::QuotaUntil { until: &until };
             self.give_up(db, &asking, &speech, AnswerOutcome::Refused, step, now)?;
         }
         let wait_ms = until_ms - now.unix_ms;
@@ -130,7 +132,7 @@ impl State {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
-                let text = speech::say(lang_of(&asking), &Speech::WaitForKey { wait_ms });
+                let text = speech::say(lang_of(&asking), &Speech::WaitForKey { minutes: words::minutes(wait_ms) });
                 outbox::add(db, &answer_part(&asking, Part::plain(text), true, false), now.unix_ms)?;
             }
         }
@@ -158,19 +160,18 @@ impl State {
             fits
         });
         turns.reverse();
-        let own = match role {
-            Role::Owner => self.config.owner_system_prompt.as_deref().or(self.config.system_prompt.as_deref()),
-            _ => self.config.system_prompt.as_deref(),
-        };
-        let system = persona::system_prompt(&persona::Scene {
-            own,
-            role,
-            name: &question.name,
-            group: question.addressed,
-            round: question.round,
-            rounds_max: question.rounds_max,
-            now_ms: now.unix_ms,
-        });
+        let date = calendar::date_text(calendar::utc_day(now.unix_ms));
+        let system = persona::system_prompt(
+            self.config.system_prompt.as_deref(),
+            self.config.owner_system_prompt.as_deref(),
+            &persona::Facts {
+                role,
+                chat_kind: if question.addressed { ChatKind::Supergroup } else { ChatKind::Private },
+                name: &question.name,
+                round: (question.round > 0).then_some((question.round, question.rounds_max)),
+                date: &date,
+            },
+        );
         Ok(AskJob {
             inbox: asking.id,
             key: self.key_secrets.get(pick.key).cloned().unwrap_or_default(),
@@ -208,9 +209,7 @@ impl State {
             Ok(reply) => self.pool.settle(in_flight.lease, Ok(&reply.usage), now),
             Err(failure) => self.pool.settle(in_flight.lease, Err(failure), now),
         };
-        for notice in &effects.notices {
-            self.tell_owner(db, notice, now)?;
-        }
+        self.notices(db, &effects.notices, now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
         step.counts.push(Count::Gemini { model: model.clone(), outcome });
         match &asked.result {
@@ -232,9 +231,13 @@ impl State {
         let text = self.masker.mask(&reply.text).unwrap_or_else(|| reply.text.clone());
         let header = header(asking);
         let mut parts = render::render(&text, header.as_deref());
-        if let Finish::TooLong | Finish::MaxTokens | Finish::Blocked(_) = reply.finish {
-            let note = speech::say(lang_of(asking), &Speech::AnswerCut);
-            parts.push(Part::plain(note));
+        let note = match reply.finish {
+            Finish::Stop => None,
+            Finish::TooLong | Finish::MaxTokens => Some(Speech::CutShort),
+            Finish::Blocked(_) => Some(Speech::StoppedByFilter),
+        };
+        if let Some(note) = note {
+            parts.push(Part::plain(speech::say(lang_of(asking), &note)));
         }
         let count = parts.len();
         for (n, part) in parts.into_iter().enumerate() {
@@ -355,7 +358,7 @@ fn role_of(asking: &Asking) -> Role {
 }
 
 fn lang_of(asking: &Asking) -> Lang {
-    if asking.lang == speech::code(Lang::En) { Lang::En } else { Lang::Zh }
+    if asking.lang == words::code(Lang::En) { Lang::En } else { Lang::Zh }
 }
 
 fn header(asking: &Asking) -> Option<String> {
@@ -417,11 +420,11 @@ fn metadata(asking: &Asking) -> String {
 
 fn failure_words(reason: &settle::GiveUp) -> (Speech<'_>, AnswerOutcome) {
     match reason {
-        settle::GiveUp::Safety(kind) => (Speech::Safety { kind }, AnswerOutcome::Blocked),
+        settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
         settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
         settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
         settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
-        settle::GiveUp::Refused => (Speech::Failed, AnswerOutcome::Failed),
+        settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
         settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),
     }
 }

@@ -2,7 +2,7 @@
 //! May not: ask, send or poll.
 
 use super::{End, Phase, State, Step};
-use crate::store::{Result, inbox, meta, outbox, people};
+use crate::store::{Result, inbox, ledger, meta, outbox, people, status};
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 use rusqlite::Connection;
 
@@ -14,6 +14,8 @@ pub(crate) const BOT_ID: &str = "bot_id";
 pub(crate) const BOT_NAME: &str = "bot_name";
 /// `1` when the bot sees all messages of its groups.
 pub(crate) const PRIVACY_OFF: &str = "bot_privacy_off";
+/// Which menu of commands Telegram has.
+pub(crate) const MENU: &str = "menu";
 /// Whole seconds of the last synced commit, so that a synced commit has something to write.
 const SYNCED_S: &str = "synced_s";
 /// Longest wait for what is in hand after SIGTERM; systemd and the contract allow 10 s.
@@ -36,6 +38,8 @@ impl State {
         if self.live.housekeeping_due_ms > now.unix_ms {
             return Ok(());
         }
+        status::publish(db, &self.published())?;
+        ledger::prune(db, now)?;
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;
         inbox::prune(db, now.unix_ms)?;
         outbox::prune(db, now.unix_ms)?;

@@ -8,7 +8,9 @@ mod ask;
 mod keep;
 mod poll;
 mod send;
+pub mod start;
 mod talk;
+mod words;
 
 use super::event::{Event, Job};
 use super::metrics::Metrics;
@@ -87,6 +89,7 @@ pub(crate) struct Polling {
     pub(crate) last_ok_ms: UnixMs,
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
+    pub(crate) conflict_last_ms: UnixMs,
     /// 1 after a page that could not be read as a page.
     pub(crate) limit: u32,
 }
@@ -128,6 +131,9 @@ pub struct State {
     pub(crate) live: Live,
     pub(crate) dry_run: bool,
     pub(crate) started_ms: UnixMs,
+    pub(crate) salt: String,
+    pub(crate) reload_wanted: bool,
+    pub(crate) status_due_ms: UnixMs,
 }
 
 /// What one turn collects until its transaction is committed.
@@ -239,8 +245,7 @@ impl State {
             }
             Event::Ready(result) => self.ready(db, result, now),
             Event::KeyChecked { key, result } => {
-                self.key_checked(*key, result, now);
-                Ok(())
+                self.key_checked(db, *key, result, now)
             }
             Event::Stop => {
                 self.stop(now);

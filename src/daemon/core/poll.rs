@@ -100,7 +100,7 @@ impl State {
                     TelegramError::RetryAfter { seconds } => {
                         (i64::from(*seconds) * SECOND_MS, "telegram asks for a pause".to_owned())
                     }
-                    TelegramError::Conflict(kind) => self.conflict(*kind, step),
+                    TelegramError::Conflict(kind) => self.conflict(*kind, step, now),
                     other => (backoff_ms, format!("telegram: {other}")),
                 }
             }
@@ -122,7 +122,7 @@ impl State {
         polling.not_before_ms = now.unix_ms + wait_ms;
     }
 
-    fn conflict(&mut self, kind: Conflict, step: &mut Step) -> (i64, String) {
+    fn conflict(&mut self, kind: Conflict, step: &mut Step, now: Now) -> (i64, String) {
         let polling = &mut self.live.polling;
         polling.conflicts = polling.conflicts.saturating_add(1);
         if kind == Conflict::WebhookActive {
@@ -133,6 +133,7 @@ impl State {
             // Our own poll of a moment ago may still be held there.
             return (3 * SECOND_MS, "telegram: another poll was just open".to_owned());
         }
+        polling.conflict_last_ms = now.unix_ms;
         let cause = "telegram: 409 again and again: another program polls with this token: stop the \
                      other one (an old bot, a second box) or give this one its own token";
         (CONFLICT_WAIT_MS, cause.to_owned())

@@ -2,10 +2,14 @@
 //! May not: word anything (speech) or decide who is who (access).
 
 use super::accept::Setting;
-use super::{State, Step, keep};
+use super::{State, Step, keep, words};
 use crate::daemon::event::{Job, Purpose};
 use crate::engine::access;
-use crate::engine::speech::{self, MenuScope, Speech};
+use crate::engine::keypool::Notice;
+use crate::engine::policy::LangChoice;
+use crate::engine::speech::{self, OwnerStatus, Scope, Speech};
+use crate::types::model::ModelFailure;
+use crate::types::status::{KeyLine, KeyState};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
 use crate::store::{Result, erase, inbox, meta, people, tell};
@@ -26,6 +30,10 @@ const FORGET_YES: &str = "forget:yes";
 const FORGET_NO: &str = "forget:no";
 const ALLOW: &str = "allow:";
 const DENY: &str = "deny:";
+/// Raised whenever the list of commands changes.
+const MENU_VERSION: u32 = 1;
+/// Owners who get a menu of their own.
+const MENU_OWNERS_MAX: usize = 4;
 
 impl State {
     pub(super) fn command(
@@ -50,8 +58,8 @@ impl State {
         }
         let owner = access::may_command(at.message, at.role);
         let text = match (name, private) {
-            ("start", _) => self.line(at, &Speech::Start { name: at.user.name(), private }),
-            ("help", _) => self.line(at, &Speech::Help { owner: owner && private, private }),
+            ("start", _) => self.line(at, &Speech::Start { name: at.user.name() }),
+            ("help", _) => self.line(at, &Speech::Help { owner: owner && private }),
             ("status", _) if owner && private => self.owner_status(db, at.lang, now)?,
             ("status", _) => self.person_status(db, at, now)?,
             ("vip", _) => self.slots_text(db, at.lang, now)?,
@@ -87,13 +95,13 @@ impl State {
             "grant" => self.grant(db, at, args, now)?,
             "revoke" => match args.parse().map(UserId) {
                 Ok(user) if people::remove_grant(db, user)? => {
-                    self.line(at, &Speech::RevokeDone { user })
+                    self.line(at, &Speech::RevokeDone { user, role: access::role_of(&self.policy, user, None) })
                 }
                 Ok(user) => self.line(at, &Speech::RevokeNothing { user }),
                 Err(_) => self.line(at, &Speech::BadArguments { usage: "/revoke ID" }),
             },
             "kick" => self.kick(db, at, args, now)?,
-            "keys" => speech::keys_text(at.lang, &self.pool.list(now), now.unix_ms),
+            "keys" => words::keys(at.lang, &self.key_lines(now), now.unix_ms),
             "park" | "revive" => self.park_or_revive(at, name, args, now),
             "usage" => self.usage_text(db, at.lang, now)?,
             "sync" => {
@@ -106,7 +114,7 @@ impl State {
             }
             "reload" => {
                 self.reload_wanted = true;
-                self.line(at, &Speech::ReloadStarted)
+                self.line(at, &Speech::ReloadDone)
             }
             _ => return Ok(None),
         }))
@@ -130,7 +138,8 @@ impl State {
         };
         let grant = Grant { user, role, until_ms, source: "chat".to_owned() };
         people::set_grant(db, &grant, now.unix_ms)?;
-        Ok(self.line(at, &Speech::GrantDone { user, role, until_ms }))
+        let until = (until_ms != 0).then(|| words::until(at.lang, until_ms, now.unix_ms));
+        Ok(self.line(at, &Speech::GrantDone { user, role, until: until.as_deref() }))
     }
 
     fn kick(&self, db: &Connection, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
@@ -152,12 +161,16 @@ impl State {
             let usage = if name == "park" { "/park N" } else { "/revive N" };
             return self.line(at, &Speech::BadArguments { usage });
         };
-        let known = if name == "park" { self.pool.park(n, now) } else { self.pool.revive(n, now) };
+        let number = u32::try_from(n).unwrap_or(u32::MAX);
+        let known = match name {
+            "park" => self.pool.park(number),
+            _ => self.pool.revive(number, now),
+        };
         self.live.blocked_until_ms.clear();
         match (known, name) {
-            (false, _) => self.line(at, &Speech::NoSuchKey { n }),
-            (true, "park") => self.line(at, &Speech::ParkDone { n }),
-            (true, _) => self.line(at, &Speech::ReviveDone { n }),
+            (None, _) => self.line(at, &Speech::NoSuchKey { n, total: self.key_secrets.len() }),
+            (Some(_), "park") => self.line(at, &Speech::ParkDone { n }),
+            (Some(_), _) => self.line(at, &Speech::ReviveDone { n }),
         }
     }
 
@@ -169,49 +182,127 @@ impl State {
             at,
             &Speech::StatusPerson {
                 role: at.role,
-                round: session.map_or(0, |session| session.rounds.min(rounds_max)),
-                rounds_max,
+                round: session.map(|session| (session.rounds.min(rounds_max), rounds_max)),
                 waiting: inbox::pending_of(db, at.user.id, self.policy.user_queue_max)?,
+                quota_note: None,
             },
         ))
     }
 
     fn owner_status(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
-        let alive_ms = now.unix_ms - self.policy.session_idle_ms;
-        let keys = self.pool.list(now);
+        let status = self.status(db, now)?;
+        let uptime = words::span(lang, now.unix_ms - self.started_ms);
+        let memory = crate::daemon::process::read(None).resident_bytes.map_or_else(String::new, words::size);
+        let database = words::size(status.counts.database_bytes);
+        let today = now.unix_ms - DAY_MS;
+        let tokens = tell::tally_since(db, "tokens_in", today)? + tell::tally_since(db, "tokens_out", today)?;
+        let sync_last = status.sync.last_success_ms.map(|at| words::span(lang, now.unix_ms - at));
+        let ready = status.keys.iter().filter(|key| key.state == KeyState::Ready).count();
+        let trouble = Some(self.live.polling.trouble.as_str()).filter(|text| !text.is_empty());
         Ok(speech::say(
             lang,
-            &Speech::StatusOwner {
-                uptime_minutes: (now.unix_ms - self.started_ms) / MINUTE_MS,
-                waiting: self.live.pending,
-                outbox: outbox::pending(db)?,
-                sessions: people::live_sessions(db, alive_ms)?,
-                slots_used: people::slots(db, alive_ms)?.len(),
-                slots: self.policy.vip_slots,
-                keys_ready: keys.iter().filter(|key| key.state.label() == "ready").count(),
-                keys: keys.len(),
-                unsynced: tell::unsynced(db)?,
-                answers_today: tell::tally_since(db, "answers", now.unix_ms - DAY_MS)?,
+            &Speech::StatusOwner(&OwnerStatus {
+                version: env!("CARGO_PKG_VERSION"),
+                uptime: &uptime,
+                memory: &memory,
+                database: &database,
+                inbox: status.counts.inbox,
+                outbox: status.counts.outbox,
+                sessions: status.counts.sessions,
+                vip: (u32::try_from(status.counts.vip_used).unwrap_or(0), self.config.vip_slots),
+                keys: (ready, status.keys.len()),
+                answers_today: u64::try_from(tell::tally_since(db, "answers", today)?).unwrap_or(0),
+                tokens_today: u64::try_from(tokens).unwrap_or(0),
+                sync_pending: self.config.supabase.as_ref().map(|_| status.sync.pending.iter().sum()),
+                sync_last: sync_last.as_deref(),
+                trouble,
+            }),
+        ))
+    }
+
+    fn key_lines(&self, now: Now) -> Vec<KeyLine> {
+        self.pool.list(now).into_iter().map(|key| key.line).collect()
+    }
+
+    fn usage_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
+        let today = now.unix_ms - DAY_MS;
+        let sum = |name| Ok::<_, crate::store::StoreError>(u64::try_from(tell::tally_since(db, name, today)?).unwrap_or(0));
+        let week = tell::answers_by_day(db, now.unix_ms, 7)?;
+        let lines = words::usage_lines(&self.pool.quota_view(now), &week);
+        Ok(speech::say(
+            lang,
+            &Speech::Usage {
+                answers: sum("answers")?,
+                input_tokens: sum("tokens_in")?,
+                output_tokens: sum("tokens_out")?,
+                lines: &lines,
             },
         ))
     }
 
-    fn usage_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
-        let week = tell::answers_by_day(db, now.unix_ms, 7)?;
-        Ok(speech::usage_text(lang, &self.pool.quota_view(now), &week, now.unix_ms))
+    pub(super) fn lang_of_code(&self, code: Option<&str>) -> Lang {
+        let fixed = match self.policy.lang {
+            LangChoice::Fixed(lang) => Some(lang),
+            LangChoice::Auto => None,
+        };
+        speech::lang_of(fixed, code)
     }
+
+    /// What the pool has to say to the owner, once each.
+    pub(super) fn notices(&self, db: &Connection, notices: &[Notice], now: Now) -> Result<()> {
+        for notice in notices {
+            log::warn!("key pool: {notice:?}");
+            if let Notice::KeyDead { n, last4, why, .. } = notice {
+                self.tell_owner(db, &Speech::KeyDead { n: *n as usize, last4, why }, now)?;
+                if self.key_lines(now).iter().all(|key| key.state == KeyState::Dead) {
+                    self.tell_owner(db, &Speech::KeysAllDead, now)?;
+                }
+            }
+            if let Notice::Region = notice {
+                self.tell_owner(db, &Speech::RegionBlocked, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn key_checked(
+        &mut self,
+        db: &Connection,
+        key: usize,
+        result: &std::result::Result<(), ModelFailure>,
+        now: Now,
+    ) -> Result<()> {
+        let effects = self.pool.checked(key, result.as_ref().map(|()| ()), now);
+        self.live.blocked_until_ms.clear();
+        self.notices(db, &effects.notices, now)
+    }
+
+    /// A pressed Stop button; answers that grow live are not built yet.
+    pub(super) fn stopped_by_user(&self, chat: ChatId, draft: i64) {
+        log::debug!("chat {chat}: draft {draft} was stopped");
+    }
+
+    pub(super) fn sync_now(&self, _now: Now) {}
 
     fn slots_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;
-        let next_free_minutes = if full { self.next_slot_minutes(db, now)? } else { 0 };
-        let holders: Vec<(&str, i64)> = slots
+        let next_free_min = if full { Some(self.next_slot_minutes(db, now)?) } else { None };
+        let holders: Vec<(String, u32)> = slots
             .iter()
-            .map(|session| (session.name.as_str(), (now.unix_ms - session.last_ms) / MINUTE_MS))
+            .map(|session| {
+                let idle_min = (now.unix_ms - session.last_ms) / MINUTE_MS;
+                (session.name.clone(), u32::try_from(idle_min).unwrap_or(0))
+            })
             .collect();
         Ok(speech::say(
             lang,
-            &Speech::VipSlots { slots: self.policy.vip_slots, holders: &holders, next_free_minutes },
+            &Speech::VipSlots {
+                used: u32::try_from(slots.len()).unwrap_or(u32::MAX),
+                slots: self.config.vip_slots,
+                people: &holders,
+                next_free_min,
+            },
         ))
     }
 
@@ -301,14 +392,14 @@ impl State {
         step: &mut Step,
         now: Now,
     ) -> Result<()> {
-        let lang = speech::lang_of(self.policy.lang, pressed.from.language_code.as_deref());
+        let lang = self.lang_of_code(pressed.from.language_code.as_deref());
         let granted = people::grant_of(db, pressed.from.id, now.unix_ms)?;
         let role = access::role_of(&self.policy, pressed.from.id, granted);
         let own_chat = pressed.chat.0 == pressed.from.id.0;
         let reply = match pressed.data.as_str() {
             FORGET_YES if own_chat => {
-                erase::forget(db, pressed.from.id, now.unix_ms)?;
-                Some(speech::say(lang, &Speech::ForgetDone))
+                let rows = erase::forget(db, pressed.from.id, now.unix_ms)?;
+                Some(speech::say(lang, &Speech::ForgetDone { rows: rows as u64 }))
             }
             FORGET_NO if own_chat => Some(speech::say(lang, &Speech::ForgetCancelled)),
             data if role == Role::Owner && own_chat => self.let_in(db, data, lang, now)?,
@@ -346,7 +437,7 @@ impl State {
             let welcome = Outgoing::notice(lane, speech::say(theirs, &Speech::KnockAllowed));
             outbox::add(db, &welcome, now.unix_ms)?;
         }
-        Ok(Some(speech::say(lang, &Speech::GrantDone { user, role, until_ms: 0 })))
+        Ok(Some(speech::say(lang, &Speech::GrantDone { user, role, until: None })))
     }
 
     /// A notice to every owner, in their language.
@@ -367,45 +458,27 @@ impl State {
     }
 
     fn lang_of_person(&self, db: &Connection, user: UserId) -> Result<Lang> {
-        Ok(speech::lang_of(self.policy.lang, people::lang_of(db, user)?.as_deref()))
+        Ok(self.lang_of_code(people::lang_of(db, user)?.as_deref()))
     }
 
     /// The menu of commands, set once for each version of it (api-reference A3).
     pub(super) fn register_commands(&mut self, db: &Connection, step: &mut Step) -> Result<()> {
         let owners = self.policy.owners.iter().map(|owner| ChatId(owner.0)).collect::<Vec<_>>();
-        let version = format!("{} {owners:?}", speech::MENU_VERSION);
+        let version = format!("{} {owners:?}", MENU_VERSION);
         if meta::get(db, keep::MENU)?.as_deref() == Some(version.as_str()) {
             return Ok(());
         }
-        for lang in [None, Some(Lang::Zh)] {
-            for scope in [MenuScope::Everyone, MenuScope::Private] {
-                let request = telegram::set_my_commands(
-                    &telegram_scope(scope, None),
-                    lang.map(speech::code),
-                    &speech::menu(lang.unwrap_or(Lang::En), scope),
-                );
-                step.jobs.push(Job::Call { purpose: Purpose::Commands, request });
-                self.live.calls += 1;
-            }
-            for owner in owners.iter().take(4) {
-                let request = telegram::set_my_commands(
-                    &telegram_scope(MenuScope::Owner, Some(*owner)),
-                    lang.map(speech::code),
-                    &speech::menu(lang.unwrap_or(Lang::En), MenuScope::Owner),
-                );
+        let mut scopes = vec![(Scope::Everyone, telegram::Scope::Default), (Scope::Private, telegram::Scope::AllPrivate)];
+        scopes.extend(owners.iter().take(MENU_OWNERS_MAX).map(|owner| (Scope::Owner, telegram::Scope::Chat(*owner))));
+        for (scope, place) in scopes {
+            // Chinese where the person's Telegram is Chinese, English everywhere else.
+            for (lang, language) in [(Lang::En, None), (Lang::Zh, Some("zh"))] {
+                let request = telegram::set_my_commands(&place, language, &speech::commands(lang, scope));
                 step.jobs.push(Job::Call { purpose: Purpose::Commands, request });
                 self.live.calls += 1;
             }
         }
         meta::set(db, keep::MENU, &version)
-    }
-}
-
-fn telegram_scope(scope: MenuScope, chat: Option<ChatId>) -> telegram::Scope {
-    match (scope, chat) {
-        (MenuScope::Owner, Some(chat)) => telegram::Scope::Chat(chat),
-        (MenuScope::Private | MenuScope::Owner, _) => telegram::Scope::AllPrivate,
-        (MenuScope::Everyone, _) => telegram::Scope::Default,
     }
 }
 

@@ -84,7 +84,7 @@ pub fn spawn(addr: SocketAddr, token: Option<&Secret>, shared: Arc<Shared>) -> i
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => serve(listener, Arc::new(guard), shared).await,
-                    Err(error) => log::error!(target: "http", error:%; "listener lost"),
+                    Err(error) => log::error!(target: "http.lost", error:%; "listener lost"),
                 }
             });
         },
@@ -99,7 +99,7 @@ async fn serve(listener: TcpListener, guard: Arc<Guard>, shared: Arc<Shared>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log::debug!(target: "http", error:%; "accept failed");
+                log::debug!(target: "http.accept", error:%; "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

@@ -109,9 +109,7 @@ pub(super) fn reply(head: &Head, guard: &Guard, shared: &Shared) -> Reply {
             content_type: "text/html; charset=utf-8",
             body: page::render(&fresh(shared)),
         },
-        "/debug/memory" => {
-            |shared| Reply::text(200, memory::report(&process::read(None), &shared.status()))
-        }
+        "/debug/memory" => memory_page,
         _ => return Reply::text(404, "not found\n"),
     };
     if head.method != "GET" && head.method != "HEAD" {
@@ -130,6 +128,12 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+}
+
+fn memory_page(shared: &Shared) -> Reply {
+    let parts = memory::Parts::read(None);
+    let sqlite_bytes = crate::os::sqlite_bytes();
+    Reply::text(200, memory::report(&process::read(None), &parts, sqlite_bytes, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.

@@ -127,7 +127,7 @@ fn without_open_link(block: &str) -> String {
 fn close(block: &str) -> String {
     let trimmed = block.trim_end();
     let body = trimmed.trim_end_matches(['*', '_', '~', '|']);
-    let is_table = body.trim_start().starts_with('|');
+    let is_table = body.trim_start().starts_with('|') && !body.trim_start().starts_with("||");
     let body = if is_table { trimmed } else { body };
     let chars: Vec<(usize, char)> = body.char_indices().collect();
     let mut open: Vec<(char, usize)> = Vec::new();

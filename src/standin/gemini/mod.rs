@@ -12,8 +12,7 @@ pub use quota::Limits;
 
 use super::data::{self, Data, map};
 use super::http::{Reply, Request, Server, Service, lock};
-use super::journal::Journal;
-use super::{Clock, http};
+use super::{Clock, Journal, http};
 use answer::Answer;
 use quota::Quota;
 use std::collections::{BTreeMap, VecDeque};
@@ -45,8 +44,10 @@ pub struct Options {
     pub keep_last: usize,
     /// Where the time comes from.
     pub clock: Clock,
+    /// Whether, under `/control/`, the stand-in is steered over HTTP: [`CONTROL`] for scripts.
+    pub control: Option<Control>,
     /// Every call and reply but streams' pieces.
-    pub journal: Option<Arc<Journal>>,
+    pub journal: Option<Journal>,
 }
 
 /// What is to happen to the next requests that fit.
@@ -131,6 +132,13 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// The way to steer a stand-in over HTTP. A value and not a flag, so that a binary that never
+/// names [`CONTROL`] does not carry it.
+pub struct Control(fn(&Inner, &str, &Request) -> Reply);
+
+/// Steering over HTTP, for the process that scripts and benches use.
+pub const CONTROL: Control = Control(Inner::control);
+
 /// A running stand-in; dropping it stops it.
 pub struct Gemini {
     inner: Arc<Inner>,
@@ -181,13 +189,17 @@ struct Caller {
 impl Service for Inner {
     fn answer(&self, request: &Request) -> Reply {
         if let Some(name) = request.path.strip_prefix("/control/") {
-            return self.control(name, request);
+            return self.options.control.as_ref().map_or_else(
+                || Reply::json(404, "{}"),
+                |control| (control.0)(self, name, request),
+            );
         }
         let caller = match self.caller(request) {
             Ok(caller) => caller,
             Err(failure) => return failure.reply(),
         };
-        let path = request.path.strip_prefix("/v1beta/").unwrap_or_default();
+        let path = ["/v1beta/", "/v1/"].iter().find_map(|base| request.path.strip_prefix(base));
+        let path = path.unwrap_or_default();
         let Some(name) = path.strip_prefix("models") else {
             return failure("not_found", "", 0).reply();
         };
@@ -316,7 +328,7 @@ impl Inner {
         if let Some(journal) = &self.options.journal {
             let shown =
                 if stream { String::new() } else { String::from_utf8_lossy(&reply.body).into() };
-            journal.line("gemini", model, &body, reply.status, &shown);
+            journal("gemini", model, &body, reply.status, &shown);
         }
         state.asked.push_back(Asked {
             at_ms: now_ms,

@@ -11,8 +11,7 @@ pub use errors::{Failure, failure};
 
 use super::data::{Data, map};
 use super::http::{Reply, Request, Server, Service, lock};
-use super::journal::Journal;
-use super::{Clock, http};
+use super::{Clock, Journal, http};
 use crate::types::Secret;
 use query::Query;
 use std::collections::{BTreeMap, VecDeque};
@@ -37,8 +36,10 @@ pub struct Options {
     pub keep_last: usize,
     /// Where `now()` comes from.
     pub clock: Clock,
+    /// Whether, under `/control/`, the stand-in is steered over HTTP: [`CONTROL`] for scripts.
+    pub control: Option<Control>,
     /// Every call and reply.
-    pub journal: Option<Arc<Journal>>,
+    pub journal: Option<Journal>,
 }
 
 /// What goes wrong, how often, and for which requests.
@@ -119,6 +120,13 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// The way to steer a stand-in over HTTP. A value and not a flag, so that a binary that never
+/// names [`CONTROL`] does not carry it.
+pub struct Control(fn(&Inner, &str, &Request) -> Reply);
+
+/// Steering over HTTP, for the process that scripts and benches use.
+pub const CONTROL: Control = Control(Inner::control);
+
 /// A running stand-in; dropping it stops it.
 pub struct Postgrest {
     inner: Arc<Inner>,
@@ -197,7 +205,10 @@ fn push_fault(state: &mut State, fault: Fault) {
 impl Service for Inner {
     fn answer(&self, request: &Request) -> Reply {
         if let Some(name) = request.path.strip_prefix("/control/") {
-            return self.control(name, request);
+            return self.options.control.as_ref().map_or_else(
+                || Reply::json(404, "{}"),
+                |control| (control.0)(self, name, request),
+            );
         }
         let Some(table) = request.path.strip_prefix("/rest/v1/") else {
             return Reply::json(404, "{\"message\":\"no Route matched with those values\"}");
@@ -240,13 +251,7 @@ impl Service for Inner {
         if let Some(journal) = &self.options.journal {
             let body = Data::parse(&call.body).unwrap_or_default();
             let name = format!("{} {}", call.method, call.table);
-            journal.line(
-                "postgrest",
-                &name,
-                &body,
-                reply.status,
-                &String::from_utf8_lossy(&reply.body),
-            );
+            journal("postgrest", &name, &body, reply.status, &String::from_utf8_lossy(&reply.body));
         }
         reply
     }

@@ -175,7 +175,7 @@ pub fn get_file(file_id: &str) -> Request {
 pub fn set_my_commands(
     scope: &Scope,
     language: Option<&str>,
-    commands: &[(&str, String)],
+    commands: &[(&str, &str)],
 ) -> Request {
     call("setMyCommands", |object| {
         {
@@ -288,7 +288,7 @@ mod tests {
             r#"{"chat_id":-5,"action":"typing"}"#,
         );
         check(
-            &set_my_commands(&Scope::Chat(ChatId(3)), Some("zh"), &[("help", "帮助".into())]),
+            &set_my_commands(&Scope::Chat(ChatId(3)), Some("zh"), &[("help", "帮助")]),
             "setMyCommands",
             r#"{"commands":[{"command":"help","description":"帮助"}],"scope":{"type":"chat","chat_id":3},"language_code":"zh"}"#,
         );
