@@ -109,7 +109,7 @@ refuses 'an old bot that does not stop' 1 'does not stop' cutover
 holds 'goes on alone' only_old
 
 new_box
-cutover --watch 60s >/dev/null 2>&1 &
+"$SCRATCH/scripts/cutover.sh" --root "$BOX" --watch 60s >/dev/null 2>&1 &
 move=$!
 started+=("$move")
 wait_for 20 'the new bot' active svs-bot
