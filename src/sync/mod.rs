@@ -225,7 +225,7 @@ impl SyncRun {
             Flight::Marks(claimed) => self.marks_read(db, &claimed, judged, dice)?,
             Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
             Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
-            Flight::Swap(row) => self.swapped(db, &row, judged)?,
+            Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
         };
         if let Err(fault) = found {
             self.suffer(fault, now.unix_ms, dice);

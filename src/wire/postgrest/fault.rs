@@ -2,7 +2,7 @@
 //! May not: decide how long to wait in all, name a row, keep the server's words: they may quote what
 //! people wrote, so only codes and the names of tables, columns and constraints are taken over.
 
-use crate::json::{self, Get as _};
+use crate::json;
 use crate::wire::{NetError, NetErrorKind, Response};
 
 /// What to do next (api-reference C4).
@@ -90,8 +90,7 @@ struct Body {
 impl Body {
     fn read(bytes: &[u8]) -> Self {
         let Ok(value) = json::parse(bytes) else { return Self::default() };
-        let text =
-            |name| value.at(name).and_then(|found| found.str()).unwrap_or_default().to_owned();
+        let text = |name| value.at(name).str().unwrap_or_default().to_owned();
         Self { code: text("code"), message: text("message") }
     }
 

@@ -2,7 +2,7 @@
 //! May not: trust that a page is whole: a list that does not parse is no list.
 
 use crate::calendar::parse_written;
-use crate::json::{self, Get as _, Value};
+use crate::json::{self, Ref, Value};
 use crate::types::row::RemoteRegistry;
 use crate::types::{ChatId, UserId};
 
@@ -26,63 +26,55 @@ pub struct HistoryMark {
 
 fn rows(body: &[u8]) -> Option<Value> {
     let value = json::parse(body).ok()?;
-    value.list().is_some().then_some(value)
-}
-
-/// How many rows a list has; `None` when it is no list.
-pub fn count(body: &[u8]) -> Option<usize> {
-    rows(body)?.list().map(<[Value]>::len)
+    (value.root().kind() == "list").then_some(value)
 }
 
 /// The `id` of every row, given as number or as text.
 pub fn ids(body: &[u8]) -> Option<Vec<i64>> {
-    rows(body)?.list()?.iter().map(|row| integer(row.at("id")?)).collect()
+    rows(body)?.root().list().map(|row| integer(row.at("id"))).collect()
 }
 
 /// The pairs of every row.
 pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
-    let value = rows(body)?;
-    let pair = |row: &Value| {
-        Some((UserId(integer(row.at("user_id")?)?), ChatId(integer(row.at("chat_id")?)?)))
-    };
-    value.list()?.iter().map(pair).collect()
+    let pair = |row: Ref<'_>| Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)));
+    rows(body)?.root().list().map(pair).collect()
 }
 
 /// Rows of [`super::read_history_marks`].
 pub fn marks(body: &[u8]) -> Option<Vec<HistoryMark>> {
-    let value = rows(body)?;
-    let mark = |row: &Value| {
+    let mark = |row: Ref<'_>| {
         Some(HistoryMark {
-            id: integer(row.at("id")?)?,
-            chat: integer(row.at("chat_id")?)?,
-            user: integer(row.at("user_id")?)?,
-            created_us: row
-                .at("created_at")
-                .and_then(|at| at.str())
-                .and_then(parse_written)
-                .map_or(i64::MIN, |at| at.unix_us(0)),
+            id: integer(row.at("id"))?,
+            chat: integer(row.at("chat_id"))?,
+            user: integer(row.at("user_id"))?,
+            created_us: wall_us(row.at("created_at")).unwrap_or(i64::MIN),
         })
     };
-    value.list()?.iter().map(mark).collect()
+    rows(body)?.root().list().map(mark).collect()
 }
 
 /// Rows of [`super::read_registry`].
 pub fn registry(body: &[u8]) -> Option<Vec<RemoteRegistry>> {
-    let value = rows(body)?;
-    let read = |row: &Value| {
-        let text = |name| row.at(name).and_then(|at| at.str()).unwrap_or_default().to_owned();
+    let read = |row: Ref<'_>| {
+        let text = |name| row.at(name).str().unwrap_or_default().to_owned();
         Some(RemoteRegistry {
             id: text("id"),
-            user: UserId(integer(row.at("user_id")?)?),
-            chat: ChatId(integer(row.at("chat_id")?)?),
-            count: row.at("trigger_count").and_then(integer),
+            user: UserId(integer(row.at("user_id"))?),
+            chat: ChatId(integer(row.at("chat_id"))?),
+            count: integer(row.at("trigger_count")),
             last: text("last_triggered_at"),
             created: text("created_at"),
         })
     };
-    value.list()?.iter().map(read).collect()
+    rows(body)?.root().list().map(read).collect()
 }
 
-fn integer(value: &Value) -> Option<i64> {
+/// A whole number given as number or as text.
+fn integer(value: Ref<'_>) -> Option<i64> {
     value.i64().or_else(|| value.str()?.parse().ok())
+}
+
+/// A time without zone, read as UTC.
+fn wall_us(value: Ref<'_>) -> Option<i64> {
+    Some(parse_written(value.str()?)?.unix_us(0))
 }
