@@ -1,6 +1,9 @@
 //! Owns: what every subcommand shares: where things lie, how a command ends.
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
+pub mod export;
+pub mod forget;
+pub mod import;
 pub mod sync;
 
 use crate::config::Config;

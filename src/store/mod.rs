@@ -8,6 +8,7 @@ pub mod meta;
 pub mod outbox;
 pub mod people;
 pub mod sync;
+pub mod transfer;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;

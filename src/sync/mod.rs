@@ -7,6 +7,7 @@
 //! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
 
 mod history;
+pub mod pull;
 mod registry;
 pub mod report;
 

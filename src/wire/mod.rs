@@ -1,7 +1,9 @@
 //! Owns: plain `Request`/`Response` values; the JSON of each outside service lives in its own file.
 //! May not: open sockets, decide policy, name the engine, hold a secret.
 
+pub mod pgdump;
 pub mod postgrest;
+pub mod table;
 
 /// HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

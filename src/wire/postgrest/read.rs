@@ -1,10 +1,11 @@
 //! Owns: reading PostgREST's lists of rows.
 //! May not: trust that a page is whole: a list that does not parse is no list.
 
-use crate::calendar::parse_written;
+use crate::calendar::{parse_written, rfc3339_us};
 use crate::json::{self, Ref, Value};
 use crate::types::row::RemoteRegistry;
 use crate::types::{ChatId, UserId};
+use crate::wire::{Method, Request};
 
 /// Rows asked for at once; Supabase silently cuts every read at 1000 (api-reference C3).
 pub const PAGE_ROWS: usize = 1_000;
@@ -77,4 +78,36 @@ fn integer(value: Ref<'_>) -> Option<i64> {
 /// A time without zone, read as UTC.
 fn wall_us(value: Ref<'_>) -> Option<i64> {
     Some(parse_written(value.str()?)?.unix_us(0))
+}
+
+/// The columns of a page of `chat_history` for [`crate::wire::table::history`]: whole numbers and
+/// JSON as text, because JSON numbers carry neither all ids nor all metadata.
+const HISTORY_SELECT: &str = "id::text,chat_id::text,user_id::text,username,message_text,response_text,model_used,metadata::text,created_at";
+/// The same for `user_registry`.
+const REGISTRY_SELECT: &str = "id::text,user_id::text,chat_id::text,username,first_name,triggered_by_keyword,trigger_count,last_triggered_at,created_at";
+
+/// A page of a table in the order of `id`: after `after`, up to `upto`, and, where given, made since
+/// `since_us` by the clock on the wall there.
+pub fn page(table: &str, after: i64, upto: i64, since_us: Option<i64>, limit: usize) -> Request {
+    let select = if table == "chat_history" { HISTORY_SELECT } else { REGISTRY_SELECT };
+    let mut path = format!("{table}?select={select}&id=gt.{after}");
+    if upto < i64::MAX {
+        path.push_str(&format!("&id=lte.{upto}"));
+    }
+    if let Some(since_us) = since_us {
+        let column = if table == "chat_history" { "created_at" } else { "last_triggered_at" };
+        path.push_str(&format!("&{column}=gte.{}", rfc3339_us(since_us)));
+    }
+    path.push_str(&format!("&order=id.asc&limit={}", limit.min(PAGE_ROWS)));
+    super::request(Method::Get, path, "", None)
+}
+
+/// The rows of a page; `None` when it is no list.
+pub fn page_rows(body: &[u8]) -> Option<Value> {
+    rows(body)
+}
+
+/// The id of a row of a page.
+pub fn row_id(row: Ref<'_>) -> Option<i64> {
+    integer(row.at("id"))
 }
