@@ -1,7 +1,9 @@
 //! Owns: the words every room speaks: ids, time, secrets, roles, an incoming message, an answer.
 //! May not: name any other room, do I/O, read a clock.
 
+pub mod build;
 pub mod model;
+pub mod status;
 pub mod row;
 
 use std::fmt;
@@ -407,6 +409,13 @@ pub struct Part {
     pub plain: String,
     /// Whether `text` is HTML.
     pub html: bool,
+}
+
+impl Part {
+    /// A text without formatting.
+    pub fn plain(text: String) -> Self {
+        Self { plain: text.clone(), text, html: false }
+    }
 }
 
 /// Errors named by the next step: settle, come back, or give up for good.

@@ -225,6 +225,9 @@ CREATE TABLE gemini_key (
   -- declared project, or the project joined by inference, or '' for one of its own
   project     TEXT NOT NULL DEFAULT '',
   inferred    INTEGER NOT NULL DEFAULT 0,
+  -- the Pacific day until which an inferred project is believed, and how often it was inferred
+  joined_until_day INTEGER NOT NULL DEFAULT 0,
+  joins       INTEGER NOT NULL DEFAULT 0,
   -- '' fine, else why it is out for good: invalid, leaked, suspended …
   dead        TEXT NOT NULL DEFAULT '',
   dead_ms     INTEGER NOT NULL DEFAULT 0,
@@ -246,7 +249,7 @@ CREATE TABLE quota (
   tpm        INTEGER NOT NULL DEFAULT -1,
   rpd        INTEGER NOT NULL DEFAULT -1,
   until_ms   INTEGER NOT NULL DEFAULT 0,
-  -- 'minute', 'day', 'none' (limit 0), 'closed' (model closed to this project), ''
+  -- 'minute', 'day', 'spend', 'guess', 'none' (limit 0), 'closed' (model closed to this project), ''
   reason     TEXT NOT NULL DEFAULT '',
   guessed    INTEGER NOT NULL DEFAULT 0,
   backoff    INTEGER NOT NULL DEFAULT 0,
@@ -281,7 +284,7 @@ CREATE TABLE reservation (
 ) STRICT;
 CREATE INDEX reservation_age ON reservation (at_ms);
 
--- Models on the bench after overload.
+-- Models on the bench after overload; the model '*' is the whole pool, paused by the storm guard.
 CREATE TABLE model_bench (
   model    TEXT PRIMARY KEY,
   until_ms INTEGER NOT NULL,

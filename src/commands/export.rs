@@ -49,7 +49,7 @@ pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write) -> Outcome 
         })?),
     };
     let filter = Filter { user: args.user, chat: args.chat, since_us };
-    let mut store = Store::open_existing(data_dir).map_err(Failure::failed)?;
+    let store = Store::open_existing(data_dir).map_err(Failure::failed)?;
     let head = match args.format.as_str() {
         "csv" => table::EXPORT_COLUMNS.join(",") + "\r\n",
         _ => String::new(),

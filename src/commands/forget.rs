@@ -3,7 +3,7 @@
 
 use super::{EXIT_OK, Failure, Outcome};
 use crate::cli;
-use crate::store::{Durability, Store, transfer};
+use crate::store::{Durability, Store, erase};
 use crate::types::{Now, UserId};
 use std::io::Write;
 use std::path::Path;
@@ -18,12 +18,11 @@ pub fn run(args: &cli::Forget, data_dir: &Path, now: Now, out: &mut dyn Write) -
     }
     let mut store = Store::open_existing(data_dir).map_err(Failure::failed)?;
     let gone = store
-        .write(Durability::Disk, |db| transfer::forget(db, UserId(args.user), now.unix_ms))
+        .write(Durability::Disk, |db| erase::forget(db, UserId(args.user), now.unix_ms))
         .map_err(Failure::failed)?;
     writeln!(
         out,
-        "forget: {} rows of history and {} of the registry are erased here; Supabase follows at the next sync",
-        gone.history, gone.registry
+        "forget: {gone} answered questions and all else of this person are erased here; Supabase follows at the next sync"
     )
     .map_err(|error| Failure::failed(format!("output: {error}")))?;
     Ok(EXIT_OK)

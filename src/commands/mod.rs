@@ -5,6 +5,11 @@ pub mod export;
 pub mod forget;
 pub mod import;
 pub mod sync;
+pub mod env;
+pub mod check;
+pub mod status;
+pub mod init;
+pub mod tty;
 
 use crate::config::Config;
 use std::path::PathBuf;

@@ -1,3 +1,26 @@
-//! Owns: wiring, the event loop, shutdown.
-//! May not: hold SQL text or JSON.
+//! Owns: the shell around the core: lock, threads, signals, timers, start and end.
+//! May not: hold SQL text, JSON or rules.
+//!
+//! One thread turns the core and owns the only connection to the database; blocking workers make
+//! one HTTP call each and send one event back; another thread serves HTTP from a snapshot.
+
 pub mod clock;
+pub mod core;
+pub mod event;
+mod policy;
+mod shell;
+pub mod workers;
+pub mod http;
+pub mod lock;
+pub mod logging;
+pub mod memory;
+pub mod metrics;
+pub mod notify;
+pub mod process;
+pub mod quoting;
+pub mod snapshot;
+
+pub use shell::{Ended, Start, run};
+
+/// Bytes of one reply of Supabase; a page has at most 1000 rows of what we sent.
+pub const SYNC_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -2,8 +2,15 @@
 //! May not: know a clock, dice, I/O, JSON or how anything is stored.
 
 pub mod access;
+pub mod keypool;
+pub mod mask;
+pub mod persona;
 pub mod policy;
+pub mod render;
 pub mod session;
+pub mod settle;
+pub mod speech;
+pub mod task;
 pub mod trigger;
 
 #[cfg(test)]

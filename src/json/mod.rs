@@ -7,7 +7,7 @@ mod page;
 mod scan;
 mod write;
 
-pub use page::{Element, PageError, PageSplitter};
+pub use page::{Element, PageError, PageSplitter, number_after};
 pub use write::{Array, Object, quote};
 
 use std::fmt;
@@ -97,6 +97,10 @@ impl<'a> Ref<'a> {
     /// Whether it is an object.
     pub fn is_object(self) -> bool {
         self.0.is_object()
+    }
+    /// Whether it is a list.
+    pub fn is_list(self) -> bool {
+        self.0.is_array()
     }
     /// Text.
     pub fn str(self) -> Option<&'a str> {

@@ -192,7 +192,9 @@ impl PageSplitter {
     }
 }
 
-fn number_after(bytes: &[u8], key: &[u8]) -> Option<i64> {
+/// The whole number that follows the first `key` in these bytes, for documents that cannot be parsed.
+#[must_use]
+pub fn number_after(bytes: &[u8], key: &[u8]) -> Option<i64> {
     let at = bytes.windows(key.len()).position(|window| window == key)?;
     let rest = bytes.get(at + key.len()..)?;
     let digits: Vec<u8> = rest

@@ -2,13 +2,17 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+pub mod erase;
 pub mod history;
 pub mod inbox;
+pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;
+pub mod status;
 pub mod sync;
 pub mod transfer;
+pub mod tell;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -151,6 +155,19 @@ impl Store {
         let value = work(&tx)?;
         tx.commit()?;
         Ok(value)
+    }
+}
+
+impl Store {
+    /// Runs `work` without a transaction of its own, for statements that only read.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        work(&self.db)
     }
 }
 

@@ -1,12 +1,12 @@
-//! Owns: rows on their way in and out of the database in bulk: import, export, comparison, erasure.
+//! Owns: rows on their way in and out of the database in bulk: import, export, comparison.
 //! May not: know files, JSON or HTTP.
 //! Invariant: importing a row again changes nothing; an imported row is never sent back; no function
 //! here holds more than one page of rows.
 
 use super::sync::{Db, HISTORY_COLUMNS, REMOTE_ID_MIN, read_history, registry_seen};
-use super::{Result, inbox};
+use super::Result;
 use crate::types::row::{HistoryRow, RegistryRow};
-use crate::types::{ChatId, Lane, TopicId, UnixMs, UserId};
+use crate::types::{ChatId, UserId};
 use rusqlite::{OptionalExtension, params};
 
 /// What became of an imported row.
@@ -259,56 +259,6 @@ pub fn scan<E: From<super::StoreError>>(
         last = Some((row.created_us, row.id));
     }
     Ok(last)
-}
-
-/// What an erasure took away here.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Forgotten {
-    /// Rows of `history`.
-    pub history: usize,
-    /// Rows of `registry`.
-    pub registry: usize,
-}
-
-/// Erases a person here and notes it for Supabase. Roles given to them, a block above all, stay, and
-/// so does the bare number of the person.
-///
-/// # Errors
-/// As SQLite says.
-pub fn forget(db: &Db, user: UserId, now_ms: UnixMs) -> Result<Forgotten> {
-    let waiting: Vec<(i64, Lane)> = db
-        .prepare("SELECT id, chat_id, topic_id FROM inbox WHERE user_id = ?1 AND state = 1")?
-        .query_map([user.0], |row| {
-            Ok((row.get(0)?, Lane { chat: ChatId(row.get(1)?), topic: TopicId(row.get(2)?) }))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    for (id, lane) in waiting {
-        inbox::finish(db, id, lane, now_ms)?;
-    }
-    db.execute(
-        "DELETE FROM inbox_media WHERE inbox_id IN
-           (SELECT id FROM inbox WHERE user_id = ?1 AND state IN (3, 4))",
-        [user.0],
-    )?;
-    db.execute(
-        "UPDATE inbox SET text = '', context = '', name = '', body = NULL
-          WHERE user_id = ?1 AND state IN (3, 4)",
-        [user.0],
-    )?;
-    db.execute("DELETE FROM outbox_parked WHERE chat_id = ?1", [user.0])?;
-    db.execute("DELETE FROM session WHERE user_id = ?1", [user.0])?;
-    db.execute(
-        "UPDATE person SET username = '', first_name = '', lang = '', forgotten_ms = ?2
-          WHERE user_id = ?1",
-        params![user.0, now_ms],
-    )?;
-    let history = db.execute("DELETE FROM history WHERE user_id = ?1", [user.0])?;
-    let registry = db.execute("DELETE FROM registry WHERE user_id = ?1", [user.0])?;
-    db.execute(
-        "INSERT OR REPLACE INTO erasure (user_id, asked_ms, again_ms) VALUES (?1, ?2, 0)",
-        params![user.0, now_ms],
-    )?;
-    Ok(Forgotten { history, registry })
 }
 
 /// Whether an id in Supabase was given by a bot of this kind, whose times are UTC.

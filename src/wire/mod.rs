@@ -2,6 +2,8 @@
 //! May not: open sockets, decide policy, name the engine, hold a secret.
 
 pub mod pgdump;
+pub mod gemini;
+pub mod telegram;
 pub mod postgrest;
 pub mod table;
 

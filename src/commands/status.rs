@@ -1,0 +1,333 @@
+//! Owns: `svs-bot status`: how the bot is, for a terminal or as JSON, with or without a daemon.
+//! May not: write to the database; show text that could move a terminal's cursor.
+
+use super::{EXIT_OK, Failure, Outcome, Place};
+use crate::calendar::{date_text, pacific_day, pacific_midnight_after};
+use crate::cli;
+use crate::daemon::http::status_json;
+use crate::daemon::quoting::{count, plain, size, span};
+use crate::daemon::{lock, memory, process};
+use crate::store::Store;
+use crate::store::status::{Asked, KeyName};
+use crate::types::status::{Status, TABLES};
+use crate::types::{Now, UnixMs};
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+
+/// Between two pictures of `--watch`.
+pub const WATCH_EVERY_MS: u64 = 2_000;
+/// The longest name shown.
+const NAME_CHARS_MAX: usize = 24;
+
+/// What the shell knows and this room may not: the clock, fingerprints, limits.
+pub struct Ways<'a> {
+    /// The clock.
+    pub now: &'a dyn Fn() -> Now,
+    /// Waits for `--watch`; `Break` ends it.
+    pub wait: &'a dyn Fn(u64) -> ControlFlow<()>,
+    /// The pool, hashed as the database of this directory knows it.
+    pub keys: &'a dyn Fn(&Store) -> Vec<KeyName>,
+    /// What the bot allows itself a day of a model whose learned limit is given (-1 unknown).
+    pub daily_limit: &'a dyn Fn(&str, i64) -> Option<u64>,
+    /// Whether stdout is a terminal.
+    pub is_terminal: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The database is missing or cannot be read, or stdout is closed.
+pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Write) -> Outcome {
+    let store = Store::open_read_only(&place.data_dir).map_err(Failure::failed)?;
+    loop {
+        let status = look(&store, place, ways)?;
+        let text = if args.json {
+            status_json(&status) + "\n"
+        } else if args.memory {
+            let pid = lock::holder(&place.data_dir).flatten();
+            memory::report(&pid.map(|pid| process::read(Some(pid))).unwrap_or_default(), &status)
+        } else {
+            picture(&status)
+        };
+        let clear = if args.watch && ways.is_terminal { "\x1b[H\x1b[2J" } else { "" };
+        write(out, clear, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
+        if !args.watch || (ways.wait)(WATCH_EVERY_MS).is_break() {
+            return Ok(EXIT_OK);
+        }
+    }
+}
+
+fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
+    out.write_all(clear.as_bytes())?;
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The status of this place as of now: the database, and what Linux says of the daemon.
+///
+/// # Errors
+/// The database cannot be read.
+pub fn look(store: &Store, place: &Place, ways: &Ways<'_>) -> Result<Status, Failure> {
+    let now_ms = (ways.now)().unix_ms;
+    let config = &place.config;
+    let mut models: Vec<String> = Vec::new();
+    for chain in [&config.models.lite, &config.models.flash, &config.models.pro] {
+        models.extend(chain.iter().cloned());
+    }
+    models.sort();
+    models.dedup();
+    let mut status = store
+        .status(&Asked {
+            now_ms,
+            session_idle_ms: config.session_idle_ms,
+            vip_slots: config.vip_slots,
+            sync_enabled: config.supabase.is_some(),
+            keys: &(ways.keys)(store),
+            models: &models,
+            daily_limit: ways.daily_limit,
+            pacific_day: pacific_day(now_ms),
+            resets_ms: pacific_midnight_after(now_ms),
+        })
+        .map_err(Failure::failed)?;
+    let holder = lock::holder(&place.data_dir);
+    status.running = holder.is_some();
+    status.rss_bytes = holder.flatten().and_then(|pid| process::read(Some(pid)).resident_bytes);
+    status.disk = crate::os::disk(&place.data_dir);
+    if !status.running {
+        status.ready = false;
+        status.reason =
+            "not running: start it with `svs-bot run` or `systemctl start svs-bot`".into();
+    }
+    Ok(status)
+}
+
+/// The status as aligned text.
+pub fn picture(status: &Status) -> String {
+    let mut rows: Vec<(&str, String)> = Vec::new();
+    let counts = &status.counts;
+    let now_ms = status.at_ms;
+    let state = match (status.running, status.ready) {
+        (false, _) => "DOWN".to_owned(),
+        (true, true) => "ready".to_owned(),
+        (true, false) => "NOT READY".to_owned(),
+    };
+    rows.push(("state", join([state, plain(&status.reason)])));
+    if let Some(started_ms) = status.started_ms.filter(|_| status.running) {
+        rows.push(("up", span(now_ms - started_ms)));
+    }
+    rows.push(("telegram", ago("heard", status.last_poll_ms, now_ms)));
+    let oldest = counts.inbox_oldest_ms.map(|at_ms| format!("oldest {}", span(now_ms - at_ms)));
+    rows.push((
+        "questions",
+        join([
+            format!("{} waiting", counts.inbox),
+            oldest.unwrap_or_default(),
+            some("given up", counts.inbox_parked),
+        ]),
+    ));
+    rows.push((
+        "answers",
+        join([format!("{} to send", counts.outbox), some("given up", counts.outbox_parked)]),
+    ));
+    rows.push((
+        "sessions",
+        format!("{} live, {} of {} slots", counts.sessions, counts.vip_used, status.vip_slots),
+    ));
+    rows.push(("supabase", supabase(status)));
+    let disk = status.disk.map(|disk| format!("{} free on disk", size(disk.free_bytes)));
+    rows.push(("database", join([size(counts.database_bytes), disk.unwrap_or_default()])));
+    if let Some(bytes) = status.rss_bytes {
+        rows.push(("memory", size(bytes)));
+    }
+    rows.push(("week", week(status)));
+    let mut out = String::new();
+    for (name, text) in rows {
+        out.push_str(&format!("{name:<10} {text}\n"));
+    }
+    tables(&mut out, status);
+    out
+}
+
+fn tables(out: &mut String, status: &Status) {
+    let now_ms = status.at_ms;
+    let keys = status.keys.iter().map(|key| {
+        vec![
+            key.n.to_string(),
+            key.group.label().to_owned(),
+            format!("…{}", plain(&key.last4)),
+            key.state.name().to_owned(),
+            key.until_ms
+                .map(|until_ms| format!("in {}", span(until_ms - now_ms)))
+                .unwrap_or_default(),
+            plain(&key.reason),
+        ]
+    });
+    table(out, "keys", keys);
+    let quota = status.quota.iter().map(|line| {
+        let limit =
+            line.limit_today.map_or_else(|| "no limit".to_owned(), |limit| format!("of {limit}"));
+        vec![
+            plain(&line.project),
+            plain(&line.model),
+            line.used_today.to_string(),
+            limit,
+            format!("resets in {}", span(line.resets_ms - now_ms)),
+        ]
+    });
+    table(out, "used today", quota);
+    let slots = status.vips.iter().map(|vip| {
+        let name: String = plain(&vip.name).chars().take(NAME_CHARS_MAX).collect();
+        vec![
+            name,
+            format!("{}/{}", vip.rounds, vip.rounds_max),
+            format!("{} ago", span(now_ms - vip.last_ms)),
+        ]
+    });
+    table(out, "slots", slots);
+    let troubles = status.troubles.iter().map(|at| {
+        vec![format!("{} ago", span(now_ms - at.at_ms)), plain(&at.place), plain(&at.text)]
+    });
+    table(out, "last troubles", troubles);
+}
+
+fn supabase(status: &Status) -> String {
+    let sync = &status.sync;
+    if !sync.enabled {
+        return "off: everything stays here".to_owned();
+    }
+    let pending: Vec<String> = TABLES
+        .iter()
+        .zip(&sync.pending)
+        .filter(|(_, rows)| **rows > 0)
+        .map(|(table, rows)| format!("{table} {rows}"))
+        .collect();
+    let pending = if pending.is_empty() {
+        "nothing to send".to_owned()
+    } else {
+        pending.join(", ") + " to send"
+    };
+    join([
+        pending,
+        some("set aside", sync.parked.iter().sum()),
+        ago("all sent", sync.last_success_ms, status.at_ms),
+        sync.last_error.as_deref().map(plain).unwrap_or_default(),
+    ])
+}
+
+fn week(status: &Status) -> String {
+    let week = status.week();
+    let (first, last) = (week.first(), week.last());
+    let answers: u64 = week.iter().map(|day| day.answers).sum();
+    let tokens: u64 = week.iter().map(|day| day.tokens).sum();
+    format!(
+        "{}  {} answers, {} tokens, {} to {}",
+        sparkline(&week.map(|day| day.answers)),
+        count(answers),
+        count(tokens),
+        first.map(|day| date_text(day.day)).unwrap_or_default(),
+        last.map(|day| date_text(day.day)).unwrap_or_default(),
+    )
+}
+
+/// One of eight heights a value; nothing at all is the lowest.
+fn sparkline(values: &[u64]) -> String {
+    const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let highest = u128::from(values.iter().copied().max().unwrap_or(0).max(1));
+    let height = |value: &u64| {
+        let at = (u128::from(*value) * 7).div_ceil(highest);
+        usize::try_from(at).ok().and_then(|at| HEIGHTS.get(at)).copied().unwrap_or('█')
+    };
+    values.iter().map(height).collect()
+}
+
+fn table(out: &mut String, title: &str, rows: impl Iterator<Item = Vec<String>>) {
+    let rows: Vec<Vec<String>> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| width_of(cell)).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    out.push_str(&format!("\n{title}\n"));
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str("  ");
+            line.push_str(cell);
+            line.push_str(&" ".repeat(width.saturating_sub(width_of(cell))));
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+/// Columns of a terminal: two for East Asian wide characters and emoji, roughly.
+fn width_of(text: &str) -> usize {
+    let wide = |c: char| {
+        matches!(u32::from(c), 0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF
+            | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
+    };
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
+}
+
+fn join<const N: usize>(parts: [String; N]) -> String {
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+fn some(what: &str, rows: u64) -> String {
+    if rows == 0 { String::new() } else { format!("{rows} {what}") }
+}
+
+fn ago(what: &str, at_ms: Option<UnixMs>, now_ms: UnixMs) -> String {
+    at_ms.map_or_else(
+        || format!("never {what}"),
+        |at_ms| format!("{what} {} ago", span(now_ms - at_ms)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::http::example;
+
+    #[test]
+    fn the_picture_is_aligned_and_harmless() {
+        let text = picture(&example::busy());
+        for line in [
+            "state      ready",
+            "up         2h",
+            "telegram   heard 12s ago",
+            "questions  7 waiting, oldest 42s, 1 given up",
+            "sessions   9 live, 2 of 3 slots",
+            "memory     4.5 MB",
+            "  1  A  …x9Qa  ready",
+            "  2  B  …77bZ  resting  in 40s     minute limit",
+            "  小明                   2/5  30s ago",
+            "  <img src=x>\\u001b[31m  1/3  8m 20s ago",
+        ] {
+            assert!(text.lines().any(|at| at.starts_with(line)), "missing {line:?} in\n{text}");
+        }
+        assert!(!text.chars().any(|c| c != '\n' && crate::daemon::quoting::is_control(c)));
+    }
+
+    #[test]
+    fn a_daemon_that_is_down_is_said_to_be_down() {
+        let status = Status { running: false, reason: "not running".into(), ..example::busy() };
+        assert!(picture(&status).starts_with("state      DOWN, not running\ntelegram"));
+    }
+
+    #[test]
+    fn a_sparkline_shows_the_smallest_and_the_largest() {
+        for (values, want) in [
+            (vec![0, 0, 0], "▁▁▁"),
+            (vec![0, 1, 1_000_000], "▁▂█"),
+            (vec![1, 2, 3, 4, 5, 6, 7], "▂▃▄▅▆▇█"),
+            (vec![u64::MAX], "█"),
+        ] {
+            assert_eq!(sparkline(&values), want);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Owns: one busy status, for the tests of everything that renders.
+
+use crate::types::status::{
+    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, Status, SyncLine, TroubleLine, VipLine,
+};
+use crate::types::{Group, HOUR_MS, SECOND_MS};
+
+/// 2026-11-22T23:12:14Z
+pub(crate) const NOW_MS: i64 = 1_795_389_134_000;
+
+/// A bot in the evening of a bad day, with names that try to break out.
+pub(crate) fn busy() -> Status {
+    let key = |n, group, last4: &str, state, until_ms, reason: &str| KeyLine {
+        n,
+        group,
+        last4: last4.to_owned(),
+        state,
+        until_ms,
+        reason: reason.to_owned(),
+    };
+    let quota = |project: &str, model: &str, used_today, limit_today| QuotaLine {
+        project: project.to_owned(),
+        model: model.to_owned(),
+        used_today,
+        limit_today,
+        resets_ms: 1_795_420_800_000,
+    };
+    let this_hour = NOW_MS.div_euclid(HOUR_MS);
+    let hours = (0..168).map(|at: i64| {
+        let wave = u64::try_from((at % 24 - 12).abs()).unwrap_or(0);
+        Hour {
+            hour: this_hour - 167 + at,
+            answers: 40 - wave * 3,
+            troubled: wave / 6,
+            tokens: 30_000 - wave * 2_100,
+            answer_ms: (40 - wave * 3) * (1_200 + wave * 150),
+            backlog: if at > 150 { 1_239 - u64::try_from(167 - at).unwrap_or(0) * 60 } else { 0 },
+        }
+    });
+    Status {
+        at_ms: NOW_MS,
+        running: true,
+        ready: true,
+        reason: String::new(),
+        started_ms: Some(NOW_MS - 7_205 * SECOND_MS),
+        last_poll_ms: Some(NOW_MS - 12 * SECOND_MS),
+        rss_bytes: Some(4_812_800),
+        disk: Some(Disk { free_bytes: 3 << 30, total_bytes: 20 << 30 }),
+        counts: Counts {
+            inbox: 7,
+            inbox_parked: 1,
+            inbox_oldest_ms: Some(NOW_MS - 42 * SECOND_MS),
+            outbox: 2,
+            outbox_parked: 3,
+            sessions: 9,
+            vip_used: 2,
+            database_bytes: 18 << 20,
+        },
+        vip_slots: 3,
+        vips: vec![
+            VipLine {
+                name: "小明".into(),
+                rounds: 2,
+                rounds_max: 5,
+                last_ms: NOW_MS - 30 * SECOND_MS,
+            },
+            VipLine {
+                name: "<img src=x>\x1b[31m".into(),
+                rounds: 1,
+                rounds_max: 3,
+                last_ms: NOW_MS - 500 * SECOND_MS,
+            },
+        ],
+        keys: vec![
+            key(1, Group::A, "x9Qa", KeyState::Ready, None, ""),
+            key(
+                2,
+                Group::B,
+                "77bZ",
+                KeyState::Resting,
+                Some(NOW_MS + 40 * SECOND_MS),
+                "minute limit",
+            ),
+            key(3, Group::B, "Lk0p", KeyState::Spent, Some(1_795_420_800_000), "daily limit"),
+            key(4, Group::Router, "aa11", KeyState::Parked, None, "by the operator"),
+            key(5, Group::Ungrouped, "zz22", KeyState::Dead, None, "reported as leaked"),
+        ],
+        quota: vec![
+            quota("main", "gemini-3.8-flash", 14, Some(18)),
+            quota("main", "gemini-3.5-flash-lite", 210, Some(450)),
+            quota("…77bZ", "gemini-3.5-flash-lite", 31, None),
+        ],
+        sync: SyncLine {
+            enabled: true,
+            pending: [1_234, 5],
+            parked: [1, 0],
+            last_success_ms: Some(NOW_MS - 3 * HOUR_MS),
+            last_error: Some("connect: connection refused".into()),
+        },
+        hours: hours.collect(),
+        troubles: vec![
+            TroubleLine {
+                at_ms: NOW_MS - 65 * SECOND_MS,
+                place: "sync".into(),
+                text: "connect: connection refused".into(),
+            },
+            TroubleLine {
+                at_ms: NOW_MS - 2 * HOUR_MS,
+                place: "gemini".into(),
+                text: "key 5: reported as leaked: replace it <script>".into(),
+            },
+        ],
+    }
+}

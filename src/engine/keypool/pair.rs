@@ -1,0 +1,330 @@
+//! Owns: one (project, model) pair: what it has used and learned, and why it rests.
+//! May not: know keys, roles or other pairs.
+
+use super::WINDOW_MS;
+use super::rows::{DayRow, QuotaRow};
+use super::settings::Limits;
+use crate::calendar::{pacific_day, pacific_midnight_after};
+use crate::types::{Now, UnixMs};
+use std::collections::VecDeque;
+
+/// Requests remembered per pair for the per-minute limits: the highest rate the bot goes to.
+pub(super) const WINDOW_REQUESTS_MAX: usize = 2_048;
+
+/// Why a pair rests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reason {
+    #[default]
+    None,
+    Minute,
+    Day,
+    Spend,
+    /// A 429 without details.
+    Guess,
+    /// `limit: 0`.
+    Nothing,
+    Closed,
+}
+
+impl Reason {
+    const ALL: [Self; 7] =
+        [Self::None, Self::Minute, Self::Day, Self::Spend, Self::Guess, Self::Nothing, Self::Closed];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Minute => "minute",
+            Self::Day => "day",
+            Self::Spend => "spend",
+            Self::Guess => "guess",
+            Self::Nothing => "none",
+            Self::Closed => "closed",
+        }
+    }
+
+    fn from_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|reason| reason.name() == name).unwrap_or_default()
+    }
+
+    /// A state of the pair and not a matter of time.
+    pub(super) fn is_state(self) -> bool {
+        matches!(self, Self::Nothing | Self::Closed)
+    }
+}
+
+/// A request as the per-minute limits see it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Used {
+    pub(super) at_ms: UnixMs,
+    pub(super) tokens: u32,
+    pub(super) id: i64,
+}
+
+/// An instant with the quota day it lies in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    pub(super) now_ms: UnixMs,
+    pub(super) day: i64,
+    pub(super) midnight_ms: UnixMs,
+}
+
+impl Moment {
+    pub(super) fn of(now: Now) -> Self {
+        Self {
+            now_ms: now.unix_ms,
+            day: pacific_day(now.unix_ms),
+            midnight_ms: pacific_midnight_after(now.unix_ms),
+        }
+    }
+}
+
+/// Why a pair cannot be used now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Blocked {
+    pub(super) until_ms: UnixMs,
+    pub(super) reason: Reason,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pair {
+    pub(super) learned: Limits,
+    pub(super) until_ms: UnixMs,
+    pub(super) reason: Reason,
+    pub(super) guessed: bool,
+    pub(super) backoff: u32,
+    learned_ms: UnixMs,
+    pub(super) day: i64,
+    pub(super) used: u32,
+    pub(super) refused: u32,
+    pub(super) tokens_in: u64,
+    pub(super) tokens_out: u64,
+    window: VecDeque<Used>,
+    /// Reserved and not settled.
+    pub(super) in_flight: u32,
+    /// A look at its keys has been asked for in this rest.
+    pub(super) looked: bool,
+}
+
+/// The pair of nobody.
+pub(super) static NONE: Pair = Pair {
+    learned: Limits { rpm: None, tpm: None, rpd: None },
+    until_ms: 0,
+    reason: Reason::None,
+    guessed: false,
+    backoff: 0,
+    learned_ms: 0,
+    day: 0,
+    used: 0,
+    refused: 0,
+    tokens_in: 0,
+    tokens_out: 0,
+    window: VecDeque::new(),
+    in_flight: 0,
+    looked: false,
+};
+
+impl Pair {
+    /// Whether anything is known that a row should hold.
+    pub(super) fn is_known(&self) -> bool {
+        self.learned != Limits::default() || self.until_ms != 0 || self.reason != Reason::None
+    }
+
+    /// Whether this pair has answered before, as far as its row tells.
+    pub(super) fn is_proven(&self) -> bool {
+        self.used > self.in_flight || self.learned.rpd.is_some()
+    }
+
+    /// Uses counted today; a new day begins with what was in flight when the old one ended.
+    pub(super) fn used_on(&self, day: i64) -> u32 {
+        if self.day >= day { self.used } else { self.in_flight }
+    }
+
+    /// How many requests of today's `cap` are left, or why none can be made now.
+    pub(super) fn left(
+        &self,
+        limits: Limits,
+        cap: Option<u32>,
+        tokens: u32,
+        moment: Moment,
+    ) -> Result<u32, Blocked> {
+        if self.until_ms > moment.now_ms {
+            return Err(Blocked { until_ms: self.until_ms, reason: self.reason });
+        }
+        let left = match cap {
+            Some(cap) => {
+                let used = self.used_on(moment.day);
+                if used >= cap {
+                    return Err(Blocked { until_ms: moment.midnight_ms, reason: Reason::Day });
+                }
+                cap - used
+            }
+            None => u32::MAX,
+        };
+        match self.minute_blocked_until(limits, tokens, moment.now_ms) {
+            Some(until_ms) => Err(Blocked { until_ms, reason: Reason::Minute }),
+            None => Ok(left),
+        }
+    }
+
+    fn minute_blocked_until(&self, limits: Limits, tokens: u32, now_ms: UnixMs) -> Option<UnixMs> {
+        let live = || self.window.iter().filter(|used| used.at_ms > now_ms - WINDOW_MS);
+        let count = live().count();
+        let rpm = limits.rpm.map_or(WINDOW_REQUESTS_MAX, |rpm| (rpm as usize).min(WINDOW_REQUESTS_MAX));
+        if count >= rpm {
+            // The last one that has to leave so that only `rpm - 1` weigh.
+            let leaves = live().nth(count.saturating_sub(rpm.max(1)))?;
+            return Some(leaves.at_ms + WINDOW_MS);
+        }
+        let tpm = u64::from(limits.tpm?);
+        let mut sum: u64 = live().map(|used| u64::from(used.tokens)).sum();
+        // A request larger than the whole limit may go alone.
+        if count == 0 || sum + u64::from(tokens) <= tpm {
+            return None;
+        }
+        let mut until_ms = None;
+        for used in live() {
+            sum -= u64::from(used.tokens);
+            until_ms = Some(used.at_ms + WINDOW_MS);
+            if sum + u64::from(tokens) <= tpm {
+                break;
+            }
+        }
+        until_ms
+    }
+
+    /// What is counted against today's or this minute's limit.
+    pub(super) fn count(&self, day_window: bool, moment: Moment) -> u32 {
+        if day_window {
+            return self.used_on(moment.day);
+        }
+        let live = self.window.iter().filter(|used| used.at_ms > moment.now_ms - WINDOW_MS).count();
+        u32::try_from(live).unwrap_or(u32::MAX)
+    }
+
+    /// Whether local counts alone would not make anyone expect a refusal: at most half is used.
+    pub(super) fn is_quiet(&self, limits: Limits, day_window: bool, moment: Moment) -> bool {
+        let limit = if day_window { limits.rpd } else { limits.rpm };
+        limit.is_none_or(|limit| self.count(day_window, moment).saturating_mul(2) <= limit)
+    }
+
+    pub(super) fn window(&self) -> impl Iterator<Item = &Used> {
+        self.window.iter()
+    }
+
+    pub(super) fn enter_window(&mut self, at_ms: UnixMs, tokens: u32, id: i64) {
+        self.window.push_back(Used { at_ms, tokens, id });
+        self.trim(at_ms);
+    }
+
+    /// Forgets what no longer weighs, and the oldest beyond the bound.
+    pub(super) fn trim(&mut self, now_ms: UnixMs) {
+        while self.window.len() > WINDOW_REQUESTS_MAX
+            || self.window.front().is_some_and(|used| used.at_ms <= now_ms - WINDOW_MS)
+        {
+            self.window.pop_front();
+        }
+    }
+
+    pub(super) fn set_tokens(&mut self, id: i64, tokens: u32) {
+        if let Some(used) = self.window.iter_mut().rev().find(|used| used.id == id) {
+            used.tokens = tokens;
+        }
+    }
+
+    pub(super) fn leave_window(&mut self, id: i64) {
+        if let Some(at) = self.window.iter().rposition(|used| used.id == id) {
+            self.window.remove(at);
+        }
+    }
+
+    /// Takes over another pair's use: the two turned out to be one.
+    pub(super) fn absorb(&mut self, other: &mut Self, day: i64) {
+        self.used = self.used_on(day).saturating_add(other.used_on(day));
+        self.refused += other.refused;
+        self.day = day;
+        self.in_flight += std::mem::take(&mut other.in_flight);
+        let mut window: Vec<Used> = self.window.drain(..).chain(other.window.drain(..)).collect();
+        window.sort_by_key(|used| (used.at_ms, used.id));
+        self.window = window.into();
+        if other.until_ms > self.until_ms {
+            self.until_ms = other.until_ms;
+            self.reason = other.reason;
+            self.guessed = other.guessed;
+        }
+    }
+
+    pub(super) fn learn(&mut self, day_window: bool, tokens: bool, value: u32, now_ms: UnixMs) {
+        let known = match (day_window, tokens) {
+            (false, false) => &mut self.learned.rpm,
+            (false, true) => &mut self.learned.tpm,
+            (true, false) => &mut self.learned.rpd,
+            // Tokens per day are not counted ahead; the refusal itself says when they are gone.
+            (true, true) => return,
+        };
+        if *known != Some(value) {
+            *known = Some(value);
+            self.learned_ms = now_ms;
+        }
+    }
+
+    pub(super) fn rest(&mut self, until_ms: UnixMs, reason: Reason, guessed: bool) {
+        self.until_ms = until_ms;
+        self.reason = reason;
+        self.guessed = guessed;
+        self.looked = false;
+        self.backoff = self.backoff.saturating_add(1);
+    }
+
+    /// Nothing holds it back any more.
+    pub(super) fn wake(&mut self) {
+        self.until_ms = 0;
+        self.reason = Reason::None;
+        self.guessed = false;
+        self.backoff = 0;
+    }
+
+    pub(super) fn load_quota(&mut self, row: &QuotaRow) {
+        self.learned = Limits { rpm: row.rpm, tpm: row.tpm, rpd: row.rpd };
+        self.until_ms = row.until_ms;
+        self.reason = Reason::from_name(&row.reason);
+        self.guessed = row.guessed;
+        self.backoff = row.backoff;
+        self.learned_ms = row.learned_ms;
+    }
+
+    pub(super) fn load_day(&mut self, row: &DayRow) {
+        self.day = row.day;
+        self.used = row.used;
+        self.refused = row.refused;
+        self.tokens_in = row.tokens_in;
+        self.tokens_out = row.tokens_out;
+    }
+
+    pub(super) fn quota_row(&self, project: &str, model: &str) -> QuotaRow {
+        QuotaRow {
+            project: project.to_owned(),
+            model: model.to_owned(),
+            rpm: self.learned.rpm,
+            tpm: self.learned.tpm,
+            rpd: self.learned.rpd,
+            until_ms: self.until_ms,
+            reason: self.reason.name().to_owned(),
+            guessed: self.guessed,
+            backoff: self.backoff,
+            learned_ms: self.learned_ms,
+        }
+    }
+
+    /// `None` before the first use.
+    pub(super) fn day_row(&self, project: &str, model: &str) -> Option<DayRow> {
+        (self.day != 0).then(|| DayRow {
+            day: self.day,
+            project: project.to_owned(),
+            model: model.to_owned(),
+            used: self.used,
+            refused: self.refused,
+            tokens_in: self.tokens_in,
+            tokens_out: self.tokens_out,
+        })
+    }
+}

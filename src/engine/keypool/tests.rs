@@ -1,0 +1,83 @@
+//! Tables over a small pool; the long run is `tests/pool_sim.rs`.
+
+use super::*;
+use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
+use crate::types::{DAY_MS, HOUR_MS};
+
+/// 2026-11-10, 12:00 in California.
+pub(super) const NOON: Now = Now { unix_ms: 1_794_340_800_000 };
+const FLASH: &str = "gemini-3.8-flash";
+const LITE: &str = "gemini-3.5-flash-lite";
+
+/// Keys as `GROUP:last4` or `GROUP:last4@project`.
+fn settings(keys: &str) -> PoolSettings {
+    let keys = keys
+        .split_whitespace()
+        .map(|key| {
+            let (group, rest) = key.split_once(':').unwrap();
+            let (last4, project) = match rest.split_once('@') {
+                Some((last4, project)) => (last4, Some(project.to_owned())),
+                None => (rest, None),
+            };
+            let group = Group::ALL.into_iter().find(|known| known.label() == group).unwrap();
+            KeySpec { fingerprint: format!("f{last4}"), last4: last4.to_owned(), group, project }
+        })
+        .collect();
+    PoolSettings {
+        keys,
+        lite: vec![LITE.to_owned(), "gemini-3.1-flash-lite".to_owned()],
+        flash: vec![FLASH.to_owned(), "gemini-3.6-flash".to_owned()],
+        pro: vec!["gemini-3.1-pro-preview".to_owned(), FLASH.to_owned()],
+        rpm: Limit::Auto,
+        pro_rpm: Limit::Auto,
+        lite_rpd: Limit::Auto,
+        flash_rpd: Limit::Auto,
+        pro_rpd: Limit::Auto,
+        min_interval_ms: 1_000,
+        daily_share: 0.9,
+    }
+}
+
+fn pool(keys: &str) -> Pool {
+    Pool::new(settings(keys), LedgerRows::default(), NOON)
+}
+
+fn at(after_ms: i64) -> Now {
+    Now { unix_ms: NOON.unix_ms + after_ms }
+}
+
+fn want(role: Role, tier: Tier) -> Want<'static> {
+    Want { role, tier, tokens_guess: 100, exclude: &[] }
+}
+
+/// `last4 model`, `wait SECONDS` or `never`.
+fn shown(pool: &Pool, want: &Want<'_>, now: Now) -> String {
+    match pool.choose(want, now, 7) {
+        Choice::Use(pick) => format!("{} {}", pool.keys[pick.key].row.last4, pick.model),
+        Choice::Wait { until_ms, .. } => format!("wait {}", (until_ms - now.unix_ms) / 1_000),
+        Choice::Never { .. } => "never".to_owned(),
+    }
+}
+
+#[test]
+fn every_role_takes_its_groups_and_nobody_else_s() {
+    for (keys, role, wanted) in [
+        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Owner, "aaaa"),
+        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Premium, "bbbb"),
+        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Normal, "cccc"),
+        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Guest, "dddd"),
+        ("A:aaaa B:bbbb", Role::Normal, "bbbb"),
+        ("A:aaaa B:bbbb", Role::Guest, "bbbb"),
+        ("A:aaaa D:dddd", Role::Premium, "dddd"),
+        ("C:cccc", Role::Owner, "cccc"),
+        ("R:rrrr", Role::Normal, "rrrr"),
+        ("R:rrrr", Role::Guest, "never"),
+        ("-:uuuu", Role::Guest, "uuuu"),
+        ("A:aaaa -:uuuu", Role::Guest, "uuuu"),
+        ("A:aaaa", Role::Blocked, "never"),
+        ("", Role::Owner, "never"),
+    ] {
+        let got = shown(&pool(keys), &want(role, Tier::Lite), NOON);
+        assert_eq!(got.split(' ').next().unwrap(), wanted, "{keys} {role:?}");
+    }
+}

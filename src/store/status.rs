@@ -1,0 +1,479 @@
+//! Owns: reading how the bot is, without writing anything, beside a running daemon or without one;
+//! and the few facts that a daemon leaves in `meta` for that.
+//! May not: judge; compute fingerprints; hold secrets.
+//! Invariant: every query is bounded or walks an index of unfinished work only.
+
+use super::{
+    FILE_NAME, MIGRATIONS, Result, Store, StoreError, check_version, inbox, meta, outbox, people,
+};
+use crate::types::status::{
+    Counts, Hour, KeyLine, KeyState, QuotaLine, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS,
+};
+use crate::types::{Group, HOUR_MS, UnixMs};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Unsent rows are counted up to here; a longer backlog reads as this many.
+const PENDING_MAX: i64 = 1_000_000;
+/// Troubles shown.
+const TROUBLES_SHOWN: u32 = 10;
+/// (project, model) pairs shown; keys are few, so this is never reached in earnest.
+const QUOTA_LINES_MAX: u32 = 500;
+
+/// `meta` rows that the daemon writes for `status` and `check`.
+pub mod fact {
+    /// When the running daemon started.
+    pub const STARTED_MS: &str = "daemon_started_ms";
+    /// `1` or `0`.
+    pub const READY: &str = "daemon_ready";
+    /// Why not ready.
+    pub const REASON: &str = "daemon_reason";
+    /// When the last poll or delivery succeeded.
+    pub const LAST_POLL_MS: &str = "last_poll_ms";
+    /// When Telegram last answered a poll with 409.
+    pub const CONFLICT_LAST_MS: &str = "conflict_last_ms";
+    /// How many 409s came in a row.
+    pub const CONFLICTS: &str = "conflicts";
+    /// When all rows were last in Supabase.
+    pub const SYNC_LAST_SUCCESS_MS: &str = "sync_last_success_ms";
+    /// Why the last synchronisation failed; empty after a success.
+    pub const SYNC_LAST_ERROR: &str = "sync_last_error";
+    /// The bot's username, without `@`.
+    pub const BOT_NAME: &str = "bot_name";
+}
+
+/// What the daemon leaves for others to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// When it started; 0 never.
+    pub started_ms: UnixMs,
+    /// Whether it took and answered messages when it wrote this.
+    pub ready: bool,
+    /// Why not.
+    pub reason: String,
+    /// When Telegram was last heard; 0 never.
+    pub last_poll_ms: UnixMs,
+    /// The last 409; 0 never.
+    pub conflict_last_ms: UnixMs,
+    /// 409s in a row.
+    pub conflicts: u32,
+}
+
+/// Writes what changed; inside the loop's transaction, where something else is written anyway.
+///
+/// # Errors
+/// As SQLite says.
+pub fn publish(db: &Connection, what: &Published) -> Result<()> {
+    for (key, value) in [
+        (fact::STARTED_MS, what.started_ms.to_string()),
+        (fact::READY, u8::from(what.ready).to_string()),
+        (fact::REASON, what.reason.clone()),
+        (fact::LAST_POLL_MS, what.last_poll_ms.to_string()),
+        (fact::CONFLICT_LAST_MS, what.conflict_last_ms.to_string()),
+        (fact::CONFLICTS, what.conflicts.to_string()),
+    ] {
+        meta::set(db, key, &value)?;
+    }
+    Ok(())
+}
+
+/// Reads it back; zeros where a daemon never ran.
+///
+/// # Errors
+/// As SQLite says.
+pub fn published(db: &Connection) -> Result<Published> {
+    let number = |key| Ok::<_, StoreError>(meta::get_i64(db, key)?.unwrap_or(0));
+    Ok(Published {
+        started_ms: number(fact::STARTED_MS)?,
+        ready: number(fact::READY)? == 1,
+        reason: meta::get(db, fact::REASON)?.unwrap_or_default(),
+        last_poll_ms: number(fact::LAST_POLL_MS)?,
+        conflict_last_ms: number(fact::CONFLICT_LAST_MS)?,
+        conflicts: u32::try_from(number(fact::CONFLICTS)?).unwrap_or(0),
+    })
+}
+
+/// Notes how a synchronisation ended.
+///
+/// # Errors
+/// As SQLite says.
+pub fn note_sync(db: &Connection, now_ms: UnixMs, error: Option<&str>) -> Result<()> {
+    if error.is_none() {
+        meta::set(db, fact::SYNC_LAST_SUCCESS_MS, &now_ms.to_string())?;
+    }
+    meta::set(db, fact::SYNC_LAST_ERROR, error.unwrap_or_default())
+}
+
+/// A key of the settings, as the caller knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyName {
+    /// Its number in `keys list`, from 1.
+    pub n: u32,
+    /// Where it was given.
+    pub group: Group,
+    /// All that may be shown.
+    pub last4: String,
+    /// Salted hash: how the database knows it.
+    pub fingerprint: String,
+}
+
+/// What the settings say, as far as a status needs it.
+pub struct Asked<'a> {
+    /// When.
+    pub now_ms: UnixMs,
+    /// `SESSION_IDLE`
+    pub session_idle_ms: i64,
+    /// `VIP_SLOTS`
+    pub vip_slots: u32,
+    /// Whether Supabase is set.
+    pub sync_enabled: bool,
+    /// The pool.
+    pub keys: &'a [KeyName],
+    /// Every model of the chains: a key is spent when it may use none of them today.
+    pub models: &'a [String],
+    /// What the bot allows itself a day of a model whose learned limit is given (-1 unknown).
+    pub daily_limit: &'a dyn Fn(&str, i64) -> Option<u64>,
+    /// The quota day and when it ends.
+    pub pacific_day: i64,
+    /// When the quota day ends.
+    pub resets_ms: UnixMs,
+}
+
+impl Store {
+    /// Opens the database only to read it: nothing is migrated, written or checkpointed.
+    ///
+    /// # Errors
+    /// Missing, or of another version than this program.
+    pub fn open_read_only(dir: &Path) -> Result<Self> {
+        let path = dir.join(FILE_NAME);
+        if !path.exists() {
+            return Err(StoreError::Missing(path));
+        }
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&path, flags)?;
+        db.busy_timeout(std::time::Duration::from_millis(super::BUSY_TIMEOUT_MS))?;
+        if check_version(&db)? < MIGRATIONS.len() {
+            // Made by an older program and not opened by this one yet.
+            return Err(StoreError::Missing(path));
+        }
+        Ok(Self { db })
+    }
+
+    /// How the bot is, from the database alone: what a process knows (memory, disk, whether it
+    /// runs) is left empty.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn status(&self, asked: &Asked<'_>) -> Result<Status> {
+        read(&self.db, asked)
+    }
+
+    /// What the daemon left in `meta`.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn published(&self) -> Result<Published> {
+        published(&self.db)
+    }
+}
+
+/// The largest database that [`Store::health`] reads whole; about two seconds on a small board.
+const READ_BYTES_MAX: u64 = 256 << 20;
+
+/// What `check` wants to know of the database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Number of the schema.
+    pub schema: usize,
+    /// Size without the write-ahead log.
+    pub bytes: u64,
+    /// Whether it was read whole.
+    pub was_read: bool,
+    /// What SQLite found wrong, first line.
+    pub damage: Option<String>,
+    /// Rows that Supabase refused.
+    pub rows_parked: u64,
+    /// Why the newest of them.
+    pub park_reason: String,
+    /// Messages that Telegram will never take.
+    pub messages_parked: u64,
+    /// Why the newest of them.
+    pub message_reason: String,
+    /// The newest instant in it.
+    pub newest_ms: UnixMs,
+}
+
+impl Store {
+    /// Looks whether the database is sound and what was set aside.
+    ///
+    /// # Errors
+    /// As SQLite says; damage that it can describe is no error.
+    pub fn health(&self) -> Result<Health> {
+        let db = &self.db;
+        let text = |sql: &str| -> Result<String> {
+            Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default())
+        };
+        let bytes = number(db, DATABASE_BYTES)?;
+        let was_read = bytes <= READ_BYTES_MAX;
+        let found = if was_read { text("PRAGMA quick_check(1)")? } else { "ok".to_owned() };
+        let newest_us: i64 =
+            db.query_row("SELECT coalesce(max(created_us), 0) FROM history", [], |row| row.get(0))?;
+        Ok(Health {
+            schema: check_version(db)?,
+            bytes,
+            was_read,
+            damage: (found != "ok").then_some(found),
+            rows_parked: number(
+                db,
+                "SELECT (SELECT count(*) FROM history WHERE sync = 3)
+                      + (SELECT count(*) FROM registry WHERE sync = 3)",
+            )?,
+            park_reason: text(
+                "SELECT park_reason FROM history WHERE sync = 3 ORDER BY id DESC LIMIT 1",
+            )?,
+            messages_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
+            message_reason: text("SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1")?,
+            newest_ms: newest_us / 1_000,
+        })
+    }
+}
+
+const DATABASE_BYTES: &str =
+    "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
+
+/// As [`Store::status`], on any connection.
+///
+/// # Errors
+/// As SQLite says.
+pub fn read(db: &Connection, asked: &Asked<'_>) -> Result<Status> {
+    let left = published(db)?;
+    let alive_ms = asked.now_ms.saturating_sub(asked.session_idle_ms);
+    let vips = vips(db, alive_ms)?;
+    let counts = Counts {
+        inbox: u64::from(inbox::pending(db)?),
+        inbox_parked: number(db, "SELECT count(*) FROM inbox WHERE state = 4")?,
+        inbox_oldest_ms: oldest(db)?,
+        outbox: u64::from(outbox::pending(db)?),
+        outbox_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
+        sessions: u64::from(people::live_sessions(db, alive_ms)?),
+        vip_used: u64::try_from(vips.len()).unwrap_or(u64::MAX),
+        database_bytes: number(db, DATABASE_BYTES)?,
+    };
+    let quota = quota(db, asked)?;
+    Ok(Status {
+        at_ms: asked.now_ms,
+        running: false,
+        ready: left.ready,
+        reason: left.reason,
+        started_ms: (left.started_ms > 0).then_some(left.started_ms),
+        last_poll_ms: (left.last_poll_ms > 0).then_some(left.last_poll_ms),
+        rss_bytes: None,
+        disk: None,
+        counts,
+        vip_slots: asked.vip_slots,
+        vips,
+        keys: keys(db, asked)?,
+        quota,
+        sync: sync(db, asked.sync_enabled)?,
+        hours: hours(db, asked.now_ms)?,
+        troubles: troubles(db)?,
+    })
+}
+
+fn number(db: &Connection, sql: &str) -> Result<u64> {
+    let value: i64 = db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    Ok(u64::try_from(value).unwrap_or(0))
+}
+
+fn oldest(db: &Connection) -> Result<Option<UnixMs>> {
+    let sql = "SELECT min(received_ms) FROM inbox WHERE state IN (1, 2)";
+    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.flatten())
+}
+
+fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
+    let error = meta::get(db, fact::SYNC_LAST_ERROR)?.filter(|text| !text.is_empty());
+    let mut line = SyncLine {
+        enabled,
+        last_success_ms: meta::get_i64(db, fact::SYNC_LAST_SUCCESS_MS)?,
+        last_error: error,
+        ..SyncLine::default()
+    };
+    // Without Supabase every row is unsent for ever, and nothing is owed.
+    if enabled {
+        let upto =
+            |sql: &str| number(db, &format!("SELECT count(*) FROM ({sql} LIMIT {PENDING_MAX})"));
+        line.pending = [
+            upto("SELECT 1 FROM history WHERE sync IN (0, 1)")?,
+            upto("SELECT 1 FROM registry WHERE sync = 0")?,
+        ];
+        line.parked = [
+            upto("SELECT 1 FROM history WHERE sync = 3")?,
+            upto("SELECT 1 FROM registry WHERE sync = 3")?,
+        ];
+    }
+    Ok(line)
+}
+
+fn quota(db: &Connection, asked: &Asked<'_>) -> Result<Vec<QuotaLine>> {
+    let mut statement = db.prepare_cached(
+        "SELECT d.project, d.model, d.used, coalesce(q.rpd, -1)
+           FROM quota_day d LEFT JOIN quota q ON q.project = d.project AND q.model = d.model
+          WHERE d.day = ?1 ORDER BY d.project, d.model LIMIT ?2",
+    )?;
+    let lines = statement.query_map(params![asked.pacific_day, QUOTA_LINES_MAX], |row| {
+        let model: String = row.get(1)?;
+        let limit_today = (asked.daily_limit)(&model, row.get(3)?);
+        Ok(QuotaLine {
+            project: row.get(0)?,
+            model,
+            used_today: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+            limit_today,
+            resets_ms: asked.resets_ms,
+        })
+    })?;
+    lines.map(|line| Ok(line?)).collect()
+}
+
+/// A row of `gemini_key`.
+#[derive(Default)]
+struct KeyRow {
+    project: String,
+    dead: String,
+    parked: bool,
+    resting_until_ms: UnixMs,
+    rest_reason: String,
+}
+
+fn keys(db: &Connection, asked: &Asked<'_>) -> Result<Vec<KeyLine>> {
+    let mut statement = db.prepare_cached(
+        "SELECT project, dead, parked, resting_until_ms, rest_reason
+           FROM gemini_key WHERE fingerprint = ?1",
+    )?;
+    let mut lines = Vec::with_capacity(asked.keys.len());
+    for key in asked.keys {
+        let row = statement
+            .query_row([&key.fingerprint], |row| {
+                Ok(KeyRow {
+                    project: row.get(0)?,
+                    dead: row.get(1)?,
+                    parked: row.get(2)?,
+                    resting_until_ms: row.get(3)?,
+                    rest_reason: row.get(4)?,
+                })
+            })
+            .optional()?
+            .unwrap_or_default();
+        let project = if row.project.is_empty() { &key.fingerprint } else { &row.project };
+        let spent_until_ms = spent_until(db, asked, project)?;
+        let (state, until_ms, reason) = judge(&row, spent_until_ms, asked.now_ms);
+        lines.push(KeyLine {
+            n: key.n,
+            group: key.group,
+            last4: key.last4.clone(),
+            state,
+            until_ms,
+            reason,
+        });
+    }
+    Ok(lines)
+}
+
+fn judge(
+    row: &KeyRow,
+    spent_until_ms: Option<UnixMs>,
+    now_ms: UnixMs,
+) -> (KeyState, Option<UnixMs>, String) {
+    if !row.dead.is_empty() {
+        (KeyState::Dead, None, row.dead.clone())
+    } else if row.parked {
+        (KeyState::Parked, None, "by the operator".to_owned())
+    } else if let Some(until_ms) = spent_until_ms {
+        (KeyState::Spent, Some(until_ms), "daily limit".to_owned())
+    } else if row.resting_until_ms > now_ms {
+        (KeyState::Resting, Some(row.resting_until_ms), row.rest_reason.clone())
+    } else {
+        (KeyState::Ready, None, String::new())
+    }
+}
+
+/// When the first model comes back, if the project may use none of them now for the day's sake.
+fn spent_until(db: &Connection, asked: &Asked<'_>, project: &str) -> Result<Option<UnixMs>> {
+    let mut back_ms: Option<UnixMs> = None;
+    let mut statement = db.prepare_cached(
+        "SELECT coalesce(max(q.until_ms), 0), coalesce(max(q.reason), ''), coalesce(max(q.rpd), -1),
+                coalesce((SELECT used FROM quota_day
+                           WHERE day = ?3 AND project = ?1 AND model = ?2), 0)
+           FROM quota q WHERE q.project = ?1 AND q.model = ?2",
+    )?;
+    for model in asked.models {
+        let (until_ms, reason, rpd, used): (i64, String, i64, i64) = statement
+            .query_row(params![project, model, asked.pacific_day], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            })?;
+        let limit = (asked.daily_limit)(model, rpd);
+        let is_out = limit.is_some_and(|limit| u64::try_from(used).unwrap_or(0) >= limit);
+        let until_ms = match reason.as_str() {
+            "day" | "none" | "closed" if until_ms > asked.now_ms => until_ms,
+            _ if is_out => asked.resets_ms,
+            _ => return Ok(None),
+        };
+        back_ms = Some(back_ms.map_or(until_ms, |before| before.min(until_ms)));
+    }
+    Ok(back_ms)
+}
+
+fn hours(db: &Connection, now_ms: UnixMs) -> Result<Vec<Hour>> {
+    let this = now_ms.div_euclid(HOUR_MS);
+    let mut by_hour: BTreeMap<i64, Hour> = BTreeMap::new();
+    let mut statement = db.prepare_cached(
+        "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour",
+    )?;
+    let mut rows = statement.query([this - WEEK_HOURS, this])?;
+    while let Some(row) = rows.next()? {
+        let (at, value): (i64, i64) = (row.get(0)?, row.get(2)?);
+        let value = u64::try_from(value).unwrap_or(0);
+        let hour = by_hour.entry(at).or_insert(Hour { hour: at, ..Hour::default() });
+        match row.get_ref(1)?.as_str().unwrap_or_default() {
+            "answers" => hour.answers += value,
+            "refused" | "blocked" | "failed" => hour.troubled += value,
+            "tokens_in" | "tokens_out" => hour.tokens += value,
+            "answer_ms" => hour.answer_ms += value,
+            "backlog" => hour.backlog = value,
+            _ => {}
+        }
+    }
+    Ok(by_hour.into_values().collect())
+}
+
+/// As `people::slots`, with the rounds of each.
+fn vips(db: &Connection, alive_ms: UnixMs) -> Result<Vec<VipLine>> {
+    db.prepare_cached(
+        "SELECT name, rounds, rounds_max, last_ms FROM session
+          WHERE slot = 1 AND last_ms > ?1 AND rounds < rounds_max ORDER BY opened_ms, id",
+    )?
+    .query_map([alive_ms], |row| {
+        Ok(VipLine {
+            name: row.get(0)?,
+            rounds: row.get(1)?,
+            rounds_max: row.get(2)?,
+            last_ms: row.get(3)?,
+        })
+    })?
+    .map(|line| Ok(line?))
+    .collect()
+}
+
+fn troubles(db: &Connection) -> Result<Vec<TroubleLine>> {
+    let sql = "SELECT at_ms, place, text FROM trouble ORDER BY id DESC LIMIT ?1";
+    db.prepare_cached(sql)?
+        .query_map([TROUBLES_SHOWN], |row| {
+            Ok(TroubleLine { at_ms: row.get(0)?, place: row.get(1)?, text: row.get(2)? })
+        })?
+        .map(|line| Ok(line?))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

@@ -1,0 +1,230 @@
+//! Owns: how the bot is, as plain data: what `/status.json`, `/`, `/metrics` and `status` show.
+//! May not: name any room but `types`; hold a secret or a person's words.
+
+use super::{Group, UnixMs};
+
+/// Days that `week` and the charts look back.
+pub const WEEK_DAYS: i64 = 7;
+/// Hours of [`Status::hours`], the present one included.
+pub const WEEK_HOURS: i64 = WEEK_DAYS * 24;
+
+/// The two tables that are synchronised, in the order of every array indexed by table.
+pub const TABLES: [&str; 2] = ["chat_history", "user_registry"];
+
+/// What a key can do now (contract §6, `svs_bot_keys`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyState {
+    /// May be used.
+    Ready,
+    /// Comes back by itself, soon.
+    Resting,
+    /// Its quotas of today are used up.
+    Spent,
+    /// Set aside by the operator.
+    Parked,
+    /// Refused by Google for good.
+    Dead,
+}
+
+impl KeyState {
+    /// Every state, in the order of metrics.
+    pub const ALL: [Self; 5] = [Self::Ready, Self::Resting, Self::Spent, Self::Parked, Self::Dead];
+
+    /// The word in metrics, JSON and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Resting => "resting",
+            Self::Spent => "spent",
+            Self::Parked => "parked",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+/// One key of the pool, masked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyLine {
+    /// Its number in `keys list`, from 1.
+    pub n: u32,
+    /// Where it was given.
+    pub group: Group,
+    /// All that may be shown of it.
+    pub last4: String,
+    /// What it can do now.
+    pub state: KeyState,
+    /// When that ends by itself; `None` where it does not.
+    pub until_ms: Option<UnixMs>,
+    /// One word or a short sentence; empty when ready.
+    pub reason: String,
+}
+
+/// Today's use of one project and model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaLine {
+    /// Declared or inferred project.
+    pub project: String,
+    /// Model as asked for.
+    pub model: String,
+    /// Requests, reservations included.
+    pub used_today: u64,
+    /// Requests the bot allows itself today; `None` = no limit.
+    pub limit_today: Option<u64>,
+    /// When the count starts again.
+    pub resets_ms: UnixMs,
+}
+
+/// How the synchronisation stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncLine {
+    /// Whether Supabase is set at all.
+    pub enabled: bool,
+    /// Rows still to send, by [`TABLES`].
+    pub pending: [u64; 2],
+    /// Rows set aside, by [`TABLES`].
+    pub parked: [u64; 2],
+    /// When everything was last sent.
+    pub last_success_ms: Option<UnixMs>,
+    /// Why the last attempt failed; `None` after a success.
+    pub last_error: Option<String>,
+}
+
+/// Counts of one hour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hour {
+    /// Hours since the epoch, UTC.
+    pub hour: i64,
+    /// Answers given.
+    pub answers: u64,
+    /// Questions refused, blocked or failed.
+    pub troubled: u64,
+    /// Tokens of both directions.
+    pub tokens: u64,
+    /// Sum of the time from question to answer.
+    pub answer_ms: u64,
+    /// Rows waiting for Supabase at the end of the hour.
+    pub backlog: u64,
+}
+
+/// Counts of one day, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Day {
+    /// Days since the epoch.
+    pub day: i64,
+    /// Answers given.
+    pub answers: u64,
+    /// Tokens of both directions.
+    pub tokens: u64,
+}
+
+/// Something that went wrong lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TroubleLine {
+    /// When.
+    pub at_ms: UnixMs,
+    /// Which part: `telegram`, `gemini`, `sync`, `disk` …
+    pub place: String,
+    /// What, scrubbed by its writer.
+    pub text: String,
+}
+
+/// A group session that holds a VIP slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VipLine {
+    /// What the person is called.
+    pub name: String,
+    /// Rounds used.
+    pub rounds: u32,
+    /// Rounds of this session.
+    pub rounds_max: u32,
+    /// Last activity.
+    pub last_ms: UnixMs,
+}
+
+/// Sizes of queues and files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Updates taken but not finished.
+    pub inbox: u64,
+    /// Updates that could not be read or were given up.
+    pub inbox_parked: u64,
+    /// When the oldest unfinished update came.
+    pub inbox_oldest_ms: Option<UnixMs>,
+    /// Messages on their way to Telegram.
+    pub outbox: u64,
+    /// Messages that Telegram will never take.
+    pub outbox_parked: u64,
+    /// Live conversations, private ones included.
+    pub sessions: u64,
+    /// Live conversations that hold a slot.
+    pub vip_used: u64,
+    /// Size of the database, without its write-ahead log.
+    pub database_bytes: u64,
+}
+
+/// Space where the data lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// What an ordinary user may still write.
+    pub free_bytes: u64,
+    /// Of this many.
+    pub total_bytes: u64,
+}
+
+/// Everything an operator wants to see at a glance.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// When this was true.
+    pub at_ms: UnixMs,
+    /// Whether a daemon holds the data directory.
+    pub running: bool,
+    /// Whether it takes and answers messages.
+    pub ready: bool,
+    /// Why not; empty when ready.
+    pub reason: String,
+    /// When the daemon started.
+    pub started_ms: Option<UnixMs>,
+    /// When the last poll or delivery succeeded.
+    pub last_poll_ms: Option<UnixMs>,
+    /// Resident memory of the daemon.
+    pub rss_bytes: Option<u64>,
+    /// Disk of the data directory.
+    pub disk: Option<Disk>,
+    /// Queues and sizes.
+    pub counts: Counts,
+    /// `VIP_SLOTS`
+    pub vip_slots: u32,
+    /// Who holds them; at most `vip_slots`.
+    pub vips: Vec<VipLine>,
+    /// The pool in the order of `keys list`.
+    pub keys: Vec<KeyLine>,
+    /// Today's use.
+    pub quota: Vec<QuotaLine>,
+    /// Supabase.
+    pub sync: SyncLine,
+    /// The last hours that had anything to count, oldest first, at most [`WEEK_HOURS`].
+    pub hours: Vec<Hour>,
+    /// The last troubles, newest first.
+    pub troubles: Vec<TroubleLine>,
+}
+
+impl Status {
+    /// The last seven days up to today, UTC, oldest first; days without anything are there with zeros.
+    pub fn week(&self) -> [Day; 7] {
+        let today = self.at_ms.div_euclid(super::DAY_MS);
+        let mut week = [Day::default(); 7];
+        for (at, day) in (0..).zip(week.iter_mut()) {
+            day.day = today - (WEEK_DAYS - 1) + at;
+            for hour in self.hours.iter().filter(|hour| hour.hour.div_euclid(24) == day.day) {
+                day.answers = day.answers.saturating_add(hour.answers);
+                day.tokens = day.tokens.saturating_add(hour.tokens);
+            }
+        }
+        week
+    }
+
+    /// How many keys of this group are in this state.
+    pub fn keys_in(&self, group: Group, state: KeyState) -> usize {
+        self.keys.iter().filter(|key| key.group == group && key.state == state).count()
+    }
+}
