@@ -5,6 +5,7 @@ pub mod export;
 pub mod forget;
 pub mod import;
 pub mod sync;
+pub mod verify;
 pub mod env;
 pub mod check;
 pub mod status;

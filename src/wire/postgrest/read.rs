@@ -56,6 +56,11 @@ pub fn marks(body: &[u8]) -> Option<Vec<HistoryMark>> {
 
 /// Rows of [`super::read_registry`].
 pub fn registry(body: &[u8]) -> Option<Vec<RemoteRegistry>> {
+    registry_rows(&rows(body)?)
+}
+
+/// The same, from a page that was read already.
+pub fn registry_rows(page: &Value) -> Option<Vec<RemoteRegistry>> {
     let read = |row: Ref<'_>| {
         let text = |name| row.at(name).str().unwrap_or_default().to_owned();
         Some(RemoteRegistry {
@@ -67,7 +72,7 @@ pub fn registry(body: &[u8]) -> Option<Vec<RemoteRegistry>> {
             created: text("created_at"),
         })
     };
-    rows(body)?.root().list().map(read).collect()
+    page.root().list().map(read).collect()
 }
 
 /// A whole number given as number or as text.
@@ -82,7 +87,7 @@ fn wall_us(value: Ref<'_>) -> Option<i64> {
 
 /// The columns of a page of `chat_history` for [`crate::wire::table::history`]: whole numbers and
 /// JSON as text, because JSON numbers carry neither all ids nor all metadata.
-const HISTORY_SELECT: &str = "id::text,chat_id::text,user_id::text,username,message_text,response_text,model_used,metadata::text,created_at";
+pub(super) const HISTORY_SELECT: &str = "id::text,chat_id::text,user_id::text,username,message_text,response_text,model_used,metadata::text,created_at";
 /// The same for `user_registry`.
 const REGISTRY_SELECT: &str = "id::text,user_id::text,chat_id::text,username,first_name,triggered_by_keyword,trigger_count,last_triggered_at,created_at";
 
