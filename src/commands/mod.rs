@@ -2,9 +2,14 @@
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
 pub mod backup;
+pub mod export;
+pub mod forget;
+pub mod import;
+pub mod sync;
+pub mod verify;
+pub mod env;
 pub mod check;
 pub mod dispatch;
-pub mod env;
 pub mod init;
 pub mod owner_link;
 pub mod role;

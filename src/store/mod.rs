@@ -11,6 +11,7 @@ pub mod outbox;
 pub mod people;
 pub mod status;
 pub mod sync;
+pub mod transfer;
 pub mod tell;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -173,6 +174,19 @@ impl Store {
         let value = work(&tx)?;
         tx.commit()?;
         Ok(value)
+    }
+}
+
+impl Store {
+    /// Runs `work` without a transaction of its own, for statements that only read.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        work(&self.db)
     }
 }
 

@@ -7,6 +7,7 @@
 //! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
 
 mod history;
+pub mod pull;
 mod registry;
 pub mod report;
 
@@ -225,7 +226,7 @@ impl SyncRun {
             Flight::Marks(claimed) => self.marks_read(db, &claimed, judged, dice)?,
             Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
             Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
-            Flight::Swap(row) => self.swapped(db, &row, judged)?,
+            Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
         };
         if let Err(fault) = found {
             self.suffer(fault, now.unix_ms, dice);

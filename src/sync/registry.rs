@@ -37,6 +37,8 @@ struct Known {
     read: bool,
     /// The count there is null.
     null: bool,
+    /// A request for it may have been carried out although no reply said so.
+    unclear: bool,
 }
 
 impl Pairs {
@@ -70,6 +72,11 @@ impl SyncRun {
             let page = rows::unsent_registry(db, self.pairs.after, PAGE)?;
             let Some(last) = page.last().map(|row| (row.user, row.chat)) else { return Ok(None) };
             let full = page.len();
+            for row in page.iter().filter(|row| row.sending != 0) {
+                // Not this run's request: nobody knows its outcome.
+                let earlier = Known { unclear: true, ..Known::default() };
+                self.pairs.known.entry((row.user, row.chat)).or_insert(earlier);
+            }
             let due: Vec<RegistryRow> =
                 page.into_iter().filter(|row| self.pairs.has_tries(row)).collect();
             if due.is_empty() {
@@ -195,7 +202,14 @@ impl SyncRun {
         Ok(Ok(()))
     }
 
-    pub(super) fn swapped(&mut self, db: &Db, row: &RegistryRow, judged: Judged<'_>) -> Settled {
+    pub(super) fn swapped(
+        &mut self,
+        db: &Db,
+        row: &RegistryRow,
+        judged: Judged<'_>,
+        unclear: bool,
+    ) -> Settled {
+        self.pairs.of(row).unclear |= unclear;
         match judged {
             Ok(response) => {
                 let hit = read::pairs(&response.body).is_some_and(|pairs| !pairs.is_empty());
@@ -254,6 +268,7 @@ impl SyncRun {
         let known = self.pairs.of(row);
         known.read = true;
         known.null = there.is_some_and(|it| it.count.is_none());
+        let unclear = std::mem::take(&mut known.unclear);
         let Some(there) = there else {
             return rows::registry_gone(db, row.user, row.chat);
         };
@@ -266,18 +281,15 @@ impl SyncRun {
             self.report.registry.already += i64::from(ours);
             return rows::registry_seen(db, row.user, row.chat, remote, part);
         }
-        if remote == row.synced && !known_newer(row, remote) {
+        if remote == row.synced && remote != row.sending {
             // Not arrived, or not yet: it is repeated as it was.
+            self.pairs.of(row).unclear = unclear;
             return Ok(());
         }
-        let landed = remote >= row.sending;
+        // Beside another writer a lost reply leaves a guess (contract §5.2).
+        let landed = unclear && remote >= row.sending;
         self.report.registry.already += i64::from(landed);
         let part = if landed { row.sending } else { row.synced };
         rows::registry_seen(db, row.user, row.chat, remote, part)
     }
-}
-
-/// Whether the request would not change the count, so that equality proves its arrival.
-fn known_newer(row: &RegistryRow, remote: i64) -> bool {
-    row.sending == remote
 }
