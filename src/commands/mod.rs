@@ -3,6 +3,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod demo;
 pub mod dispatch;
 pub mod env;
 pub mod init;
