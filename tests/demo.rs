@@ -22,7 +22,7 @@ fn chat(input: &str) -> String {
                 stop: Some(stopped),
             })
         }),
-        stop: Box::new(move || drop(stop.send(()))),
+        stop: Box::new(move || assert!(stop.send(()).is_ok(), "the daemon ended by itself")),
         clock: Arc::new(system_ms),
         temp,
         language: Some("en".into()),
@@ -31,7 +31,7 @@ fn chat(input: &str) -> String {
     let mut out = Vec::new();
     let ended = demo::run(ways, &mut input.as_bytes(), &mut out);
     assert!(ended.is_ok(), "{ended:?}");
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("the demo prints text")
 }
 
 #[test]

@@ -31,10 +31,13 @@ const SILENCE: Duration = Duration::from_millis(300);
 /// Names tried for the temporary folder.
 const FOLDER_TRIES: u32 = 100;
 
+/// Runs the daemon with these settings in this folder, until it is told to end.
+pub type Serve = Box<dyn FnOnce(Config, &Path) -> Outcome + Send>;
+
 /// What the demo needs from outside.
 pub struct Ways {
     /// Runs the daemon until `stop` is called.
-    pub serve: Box<dyn FnOnce(Config, &Path) -> Outcome + Send>,
+    pub serve: Serve,
     /// Ends it.
     pub stop: Box<dyn FnOnce()>,
     /// The time that the stand-ins live by.
