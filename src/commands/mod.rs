@@ -9,6 +9,7 @@ pub mod sync;
 pub mod verify;
 pub mod env;
 pub mod check;
+pub mod demo;
 pub mod dispatch;
 pub mod init;
 pub mod owner_link;
