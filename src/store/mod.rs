@@ -11,8 +11,8 @@ pub mod outbox;
 pub mod people;
 pub mod status;
 pub mod sync;
-pub mod transfer;
 pub mod tell;
+pub mod transfer;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;

@@ -333,7 +333,11 @@ pub fn as_sent(text: Option<&str>, chars_max: usize) -> Option<Cow<'_, str>> {
 /// `metadata` as it is sent, with the remote id inside where the column refuses it.
 pub fn metadata_as_sent(row: &HistoryRow<'_>, with_id: bool) -> String {
     let mut out = String::new();
-    if with_id { metadata_with_id(&mut out, row) } else { write_metadata(&mut out, row.metadata) }
+    if with_id {
+        metadata_with_id(&mut out, row)
+    } else {
+        write_metadata(&mut out, row.metadata)
+    }
     out
 }
 

@@ -37,7 +37,9 @@ pub fn ids(body: &[u8]) -> Option<Vec<i64>> {
 
 /// The pairs of every row.
 pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
-    let pair = |row: Ref<'_>| Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)));
+    let pair = |row: Ref<'_>| {
+        Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)))
+    };
     rows(body)?.root().list().map(pair).collect()
 }
 
