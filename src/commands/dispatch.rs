@@ -16,7 +16,6 @@ use crate::secret_hash;
 use crate::store::Store;
 use crate::sync::Outside;
 use crate::types::Now;
-use nanorand::{Rng, WyRand};
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -126,13 +125,13 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Failure> {
 /// Lends a command that talks to Supabase the network, the clock and patience.
 fn with_supabase(place: &Place, work: &mut dyn FnMut(&mut Outside<'_>) -> Outcome) -> Outcome {
     let net = Net::new(&place.config).map_err(Failure::usage)?;
-    let mut dice = WyRand::new_seed(u64::try_from(clock::system_ms()).unwrap_or(0));
+    let mut dice = clock::dice();
     let shows = io::stderr().is_terminal();
     let mut outside = Outside {
         call: &mut |request| net.supabase(request, daemon::SYNC_REPLY_BYTES_MAX),
         now: &mut now,
         wait: &mut |ms| clock::pause(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
-        dice: &mut || dice.generate(),
+        dice: &mut dice,
         progress: &mut |report| {
             if shows {
                 let sent = report.history.sent + report.registry.sent;

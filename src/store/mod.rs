@@ -73,6 +73,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// A connection or an open transaction, for those who hand it from one room file to the next.
+pub type Db = Connection;
+
 /// Results of this room.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
