@@ -19,7 +19,11 @@ fn check(plan: Plan, given_percent: f64) {
         report.asked, report.answered, report.possible, report.calls, report.wasted, report.kills
     );
     println!("{seen}");
-    assert!(report.breaches.is_empty(), "{seen}\n{:#?}", &report.breaches[..report.breaches.len().min(5)]);
+    assert!(
+        report.breaches.is_empty(),
+        "{seen}\n{:#?}",
+        &report.breaches[..report.breaches.len().min(5)]
+    );
     assert_eq!(report.wrong_set_asides, 0, "{seen}");
     assert!(report.wasted_percent() < 1.0, "{seen}");
     assert!(report.given_percent() >= given_percent, "{seen}");
@@ -27,17 +31,26 @@ fn check(plan: Plan, given_percent: f64) {
 }
 
 fn plan(seed: u64, days: i64, keys: usize, projects: usize, questions: u32) -> Plan {
-    Plan { seed, days, keys, projects, questions, kill_every_h: 4, trouble_per_mille: 10, bad_keys: 0 }
+    Plan {
+        seed,
+        days,
+        keys,
+        projects,
+        questions,
+        kill_every_h: 4,
+        trouble_per_mille: 10,
+        bad_keys: 0,
+    }
 }
 
 #[test]
 fn one_key_with_more_questions_than_it_can_bear() {
-    check(plan(1, 3, 1, 1, 1_500), 96.0);
+    check(plan(1, 3, 1, 1, 1_500), 98.0);
 }
 
 #[test]
 fn ten_keys_of_three_projects_over_several_days() {
-    check(plan(2, 3, 10, 3, 3_500), 96.0);
+    check(plan(2, 3, 10, 3, 3_500), 98.0);
 }
 
 #[test]
