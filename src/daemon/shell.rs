@@ -87,7 +87,8 @@ pub fn run(start: Start<'_>) -> Ended {
         .map_err(Failure::failed)?;
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
     let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
-    let http = match start.config.http_addr {
+    // Lives as long as the process: a stopping daemon still says how it is.
+    let _http = match start.config.http_addr {
         Some(addr) => Some(
             super::http::spawn(addr, start.config.http_token.as_ref(), Arc::clone(&shared))
                 .map_err(|error| {
@@ -109,7 +110,6 @@ pub fn run(start: Start<'_>) -> Ended {
     let notifier = notify::Notifier::new(start.notify_socket.as_deref());
     let mut shell = Shell { core, tools, clock, shared, notifier, start };
     let end = runtime.block_on(shell.turn_until_end());
-    drop(http);
     shell.notifier.stopping();
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();
