@@ -276,7 +276,7 @@ fn without_nul(text: &str) -> String {
 
 /// The number of an update whose rest cannot be read.
 fn update_id_of(bytes: &[u8]) -> Option<UpdateId> {
-    json::number_after(bytes, b"\"update_id\"").map(UpdateId)
+    json::member_number(bytes, "update_id").map(UpdateId)
 }
 
 #[cfg(test)]
