@@ -40,13 +40,13 @@ pub fn classify(status: u16, body: &[u8], retry_after_s: Option<u32>) -> ModelFa
         error.at("details").list().filter_map(|d| d.at("reason").str()).collect();
     let has = |reason: &str| reasons.contains(&reason);
     match code {
+        400 if folded.contains("api key expired") => ModelFailure::BadKey { why: "expired" },
         400 if has("API_KEY_INVALID")
             || folded.contains("api key not valid")
             || folded.contains("api key not found") =>
         {
             ModelFailure::BadKey { why: "invalid" }
         }
-        400 if folded.contains("api key expired") => ModelFailure::BadKey { why: "expired" },
         400 if folded.contains("user location is not supported")
             || folded.contains("not available in your country") =>
         {
@@ -121,7 +121,7 @@ fn quota(error: Ref<'_>, folded: &str, retry_after_s: Option<u32>) -> QuotaHit {
     }
     if says_limit_zero(folded) {
         // Zero is left out of `quotaValue` as every zero is (api-reference B3): the words have it.
-        worst.window = Window::Nothing;
+        (worst.window, worst.limit) = (Window::Nothing, Some(0));
     } else if worst.window < Window::Spend && SPENT.iter().any(|words| folded.contains(words)) {
         worst.window = Window::Spend;
     }
@@ -129,12 +129,12 @@ fn quota(error: Ref<'_>, folded: &str, retry_after_s: Option<u32>) -> QuotaHit {
     for found in violations.iter().filter(|found| found.window != Window::Unknown) {
         learned.extend(found.limit.map(|limit| (found.window, found.tokens, limit)));
     }
-    let retry_ms = error
-        .at("details")
-        .list()
-        .filter_map(|detail| detail.at("retryDelay").str())
-        .find_map(duration_ms)
-        .or_else(|| retry_in(folded))
+    // RetryInfo is cut to whole seconds where the words are exact: the later of the two is safe.
+    let told = error.at("details").list().filter_map(|detail| detail.at("retryDelay").str());
+    let retry_ms = told
+        .filter_map(duration_ms)
+        .chain(retry_in(folded))
+        .max()
         .or(retry_after_s.map(|s| i64::from(s) * 1_000))
         .map(|ms| ms.clamp(0, RETRY_MS_MAX));
     QuotaHit { window: worst.window, tokens: worst.tokens, limit: worst.limit, retry_ms, learned }
@@ -271,7 +271,8 @@ mod tests {
             &error(400, "API Key not found. Please pass a valid API key.", ""),
             bad("invalid"),
         );
-        check(400, &error(400, "API key expired. Please renew the API key.", ""), bad("expired"));
+        let expired = "API key expired. Please renew the API key.";
+        check(400, &error(400, expired, &reason("API_KEY_INVALID")), bad("expired"));
         check(
             401,
             &error(

@@ -39,6 +39,8 @@ pub struct Reader {
     usage: Usage,
     failure: Option<ModelFailure>,
     too_long: bool,
+    /// No more bytes will come.
+    at_end: bool,
 }
 
 impl Reader {
@@ -56,6 +58,7 @@ impl Reader {
             usage: Usage::default(),
             failure: None,
             too_long: false,
+            at_end: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl Reader {
     /// Blocked, empty, truncated, or an error in the middle.
     pub fn finish(mut self) -> Result<Reply, ModelFailure> {
         if self.failure.is_none() && !self.too_long {
+            self.at_end = true;
             let line = std::mem::take(&mut self.line);
             self.end_line(&line);
             self.end_event();
@@ -183,6 +187,9 @@ impl Reader {
             b"" | b"[DONE]" => {}
             text => match json::parse_small(text) {
                 Ok(value) => self.value(&value),
+                // Half an event at the end of a whole answer is missed by nobody.
+                Err(_) if self.at_end && self.is_complete() => {}
+                Err(_) if self.at_end => self.fail(truncated()),
                 Err(error) => self.fail(broken(&format!("an event cannot be read: {error}"))),
             },
         }
@@ -327,7 +334,16 @@ mod tests {
             r#"Network { sent: true, why: "gemini: the answer broke off""#,
         );
         check("", r#"Network { sent: true, why: "gemini: the answer broke off""#);
-        check("data: {\"cand", r#"Network { sent: true, why: "gemini: an event cannot be read"#);
+        check("data: {\"cand", r#"Network { sent: true, why: "gemini: the answer broke off""#);
+        check(
+            "data: {\"cand\n\ndata: ",
+            r#"Network { sent: true, why: "gemini: an event cannot be"#,
+        );
+        check(
+            "<html>log in</html>\n\n<p>",
+            r#"Network { sent: true, why: "gemini: an event cannot be"#,
+        );
+        check(&format!("data: {REST}\n\ndata: {{\"cand"), " 😀 Stop 3+9");
     }
 
     #[test]
