@@ -84,9 +84,13 @@ mod tests {
 
     #[test]
     fn texts_are_equal_only_when_every_byte_is() {
-        for (left, right, want) in
-            [("", "", true), ("abc", "abc", true), ("abc", "abd", false), ("abc", "abcd", false), ("", "a", false)]
-        {
+        for (left, right, want) in [
+            ("", "", true),
+            ("abc", "abc", true),
+            ("abc", "abd", false),
+            ("abc", "abcd", false),
+            ("", "a", false),
+        ] {
             assert_eq!(equal(left, right), want, "{left:?} {right:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! Owns: what every subcommand shares: where things lie, how a command ends.
 //! May not: hold rules (the engine), SQL (the store) or sockets (`net`).
 
+pub mod backup;
 pub mod export;
 pub mod forget;
 pub mod import;
@@ -8,8 +9,12 @@ pub mod sync;
 pub mod verify;
 pub mod env;
 pub mod check;
-pub mod status;
+pub mod dispatch;
 pub mod init;
+pub mod owner_link;
+pub mod role;
+pub mod keys;
+pub mod status;
 pub mod tty;
 
 use crate::config::Config;

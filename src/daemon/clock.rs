@@ -60,6 +60,12 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// Waits, for `--watch` in a terminal; the daemon waits for events instead.
+#[expect(clippy::disallowed_methods, reason = "the one door to the clock")]
+pub fn pause(wait: std::time::Duration) {
+    std::thread::sleep(wait);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -217,7 +217,9 @@ impl Parser<'_> {
 
     fn attribute(&mut self, tag: &str, begin: usize) -> Result<(String, String), String> {
         let from = self.at;
-        while !is_blank(self.byte(self.at)) && !matches!(self.byte(self.at), b'=' | b'>') {
+        while !is_blank(self.byte(self.at))
+            && !matches!(self.byte(self.at), b'=' | b'>' | b'/' | b'"' | b'\'')
+        {
             self.at += 1;
         }
         let key = self.word(from, self.at);
@@ -313,7 +315,8 @@ impl Parser<'_> {
             "tg-spoiler" | "span" => "spoiler",
             "blockquote" if argument.is_empty() => "blockquote",
             "blockquote" => "expandable_blockquote",
-            "tg-time" => "date_time",
+            "tg-time" if argument.parse::<i64>().is_ok() => "date_time",
+            "tg-time" => return Ok(()),
             "tg-emoji" if argument.parse().is_ok_and(|id: i64| id != 0) => "custom_emoji",
             "tg-emoji" => return Err("Invalid custom emoji identifier specified".into()),
             "pre" => match twin {

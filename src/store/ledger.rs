@@ -339,7 +339,12 @@ mod tests {
                 tokens: 16,
                 settled: false,
             }],
-            benches: vec![BenchRow { model, until_ms: 17, failures: 18, reason: "overloaded".to_owned() }],
+            benches: vec![BenchRow {
+                model,
+                until_ms: 17,
+                failures: 18,
+                reason: "overloaded".to_owned(),
+            }],
         }
     }
 

@@ -118,6 +118,25 @@ impl Store {
         Self::open(dir)
     }
 
+    /// The connection, for the room's own functions.
+    pub fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    /// The version of SQLite that is compiled in.
+    pub fn sqlite_version() -> &'static str {
+        rusqlite::version()
+    }
+
+    /// Copies the live database to an empty file, consistent and compact.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        self.db.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+        Ok(())
+    }
+
     /// A database in memory, for tests.
     ///
     /// # Errors

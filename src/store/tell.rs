@@ -114,12 +114,3 @@ pub fn take_pairing(db: &Connection, code_hash: &str, now_ms: UnixMs) -> Result<
     }
     Ok(holds)
 }
-
-/// Writes an audit-free copy of the live database to `path`, consistent and compact.
-///
-/// # Errors
-/// As SQLite says; the file must not exist.
-pub fn copy_to(db: &Connection, path: &std::path::Path) -> Result<()> {
-    db.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
-    Ok(())
-}

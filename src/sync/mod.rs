@@ -270,7 +270,8 @@ impl SyncRun {
     fn erase(&mut self, db: &Db, now_ms: UnixMs) -> Result<Option<Request>> {
         let half = self.half_erased.take();
         let table = if half.is_some() { Table::Registry } else { Table::History };
-        let Some(erasure) = half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
+        let Some(erasure) =
+            half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
         else {
             return Ok(None);
         };

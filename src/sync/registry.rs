@@ -161,7 +161,9 @@ impl SyncRun {
             // A success that does not say which were new: all are read back.
             return Ok(Ok(()));
         }
-        let Some(new) = read::pairs(&response.body) else { return Ok(Err(super::history::odd_reply())) };
+        let Some(new) = read::pairs(&response.body) else {
+            return Ok(Err(super::history::odd_reply()));
+        };
         for row in sent.iter().filter(|row| new.contains(&(row.user, row.chat))) {
             rows::registry_seen(db, row.user, row.chat, row.count, row.count)?;
             self.report.registry.sent += 1;
@@ -257,7 +259,12 @@ impl SyncRun {
     }
 
     /// What the row there says about the request whose outcome was unknown.
-    fn compare(&mut self, db: &Db, row: &RegistryRow, there: Option<&RemoteRegistry>) -> Result<()> {
+    fn compare(
+        &mut self,
+        db: &Db,
+        row: &RegistryRow,
+        there: Option<&RemoteRegistry>,
+    ) -> Result<()> {
         let known = self.pairs.of(row);
         known.read = true;
         known.null = there.is_some_and(|it| it.count.is_none());
@@ -268,7 +275,8 @@ impl SyncRun {
         let remote = there.count.unwrap_or(0);
         if row.synced < 0 {
             // An insert: ours if it bears our first trigger to the microsecond.
-            let ours = parse_written(&there.created).map(|at| at.unix_us(0)) == Some(row.created_us);
+            let ours =
+                parse_written(&there.created).map(|at| at.unix_us(0)) == Some(row.created_us);
             let part = if ours { remote.min(row.sending) } else { 0 };
             self.report.registry.already += i64::from(ours);
             return rows::registry_seen(db, row.user, row.chat, remote, part);

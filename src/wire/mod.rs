@@ -3,8 +3,8 @@
 
 pub mod pgdump;
 pub mod gemini;
-pub mod telegram;
 pub mod postgrest;
+pub mod telegram;
 pub mod table;
 
 /// HTTP methods in use.

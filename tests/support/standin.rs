@@ -9,12 +9,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a process for scripts")]
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use svs_bot::daemon::clock::system_ms;
-use svs_bot::standin::journal::Journal;
-use svs_bot::standin::{Clock, gemini, postgrest, telegram};
+use svs_bot::standin::data::Data;
+use svs_bot::standin::{Clock, Journal, gemini, postgrest, telegram};
 use svs_bot::types::Secret;
 
 struct Settings {
@@ -30,7 +30,7 @@ struct Settings {
     keep_last: usize,
     knows_drafts: bool,
     supabase_key: String,
-    journal: Option<Arc<Journal>>,
+    journal: Option<Journal>,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         keep_last: settings.keep_last,
         knows_drafts: settings.knows_drafts,
         clock: Arc::clone(&clock),
+        control: Some(telegram::CONTROL),
         journal: settings.journal.clone(),
     })?;
     let gemini = gemini::Gemini::start(gemini::Options {
@@ -56,6 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         piece_chars: settings.piece_chars,
         keep_last: settings.keep_last,
         clock: Arc::clone(&clock),
+        control: Some(gemini::CONTROL),
         journal: settings.journal.clone(),
     })?;
     let postgrest = postgrest::Postgrest::start(postgrest::Options {
@@ -63,6 +65,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         key: Secret::new(settings.supabase_key),
         keep_last: settings.keep_last,
         clock,
+        control: Some(postgrest::CONTROL),
         journal: settings.journal,
     })?;
     let urls = (telegram.url(), gemini.url(), postgrest.url());
@@ -105,6 +108,23 @@ fn read_settings(mut args: impl Iterator<Item = String>) -> Result<Settings, Str
     Ok(settings)
 }
 
+/// One JSON object a line, flushed at once: this process may be killed at any time.
+fn journal(file: File) -> Journal {
+    let file = Mutex::new(file);
+    Arc::new(move |service, call, request: &Data, status, reply| {
+        let call = Data::from(call).render();
+        let reply = if Data::parse(reply.as_bytes()).is_ok() { reply } else { "null" };
+        let line = format!(
+            "{{\"service\":\"{service}\",\"call\":{call},\"request\":{},\"status\":{status},\"reply\":{reply}}}\n",
+            request.render()
+        );
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(why) = file.write_all(line.as_bytes()) {
+            eprintln!("journal: {why}");
+        }
+    })
+}
+
 impl Settings {
     fn take(&mut self, name: &str, value: String) -> Result<(), String> {
         let number = || value.parse::<u64>().map_err(|_| format!("{name}: not a number"));
@@ -133,8 +153,8 @@ impl Settings {
                 self.limits.insert(model.into(), limits);
             }
             "--journal" => {
-                let journal = Journal::create(Path::new(&value)).map_err(|why| why.to_string())?;
-                self.journal = Some(Arc::new(journal));
+                let file = File::create(&value).map_err(|why| why.to_string())?;
+                self.journal = Some(journal(file));
             }
             _ => return Err(format!("{name}: unknown option")),
         }

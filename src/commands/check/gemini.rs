@@ -58,8 +58,12 @@ fn key_item(name: &str, reply: &Response) -> Item {
         ),
         (403, _) => Item::fail(name, "refused: the key or its project may not be used", replace),
         (429, _) => Item::warn(name, "busy just now (429)", "try again in a minute"),
-        (500.., _) => Item::warn(name, format!("Gemini answers {}", reply.status), "try again later"),
-        (status, _) => Item::fail(name, format!("Gemini answers {status}"), "look at GEMINI_API_URL"),
+        (500.., _) => {
+            Item::warn(name, format!("Gemini answers {}", reply.status), "try again later")
+        }
+        (status, _) => {
+            Item::fail(name, format!("Gemini answers {status}"), "look at GEMINI_API_URL")
+        }
     }
 }
 

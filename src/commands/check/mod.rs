@@ -2,6 +2,7 @@
 //! May not: change anything anywhere, spend quota, show a secret.
 //! Invariant: every item that is not `ok` says what to do.
 
+mod gather;
 mod gemini;
 mod local;
 mod reply;
@@ -11,10 +12,12 @@ mod telegram;
 #[cfg(test)]
 mod tests;
 
+pub use gather::gather;
 pub use local::{EnvFile, Local, Unit};
 
-use super::{EXIT_FAILED, EXIT_OK, Failure, Outcome, Place};
+use super::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, Outcome, Place};
 use crate::cli;
+use crate::daemon::logging::Scrubber;
 use crate::daemon::quoting::{self, plain};
 use crate::types::Secret;
 use crate::wire::{NetError, NetErrorKind, Request, Response};
@@ -85,8 +88,7 @@ pub struct Ways<'a> {
     pub supabase: Call<'a>,
 }
 
-/// Runs the command; `local` is what the shell found on this machine, `ways` is `None` when the
-/// settings leave no way to build a client.
+/// Runs the command; `local` is what [`gather`] found on this machine.
 ///
 /// # Errors
 /// Stdout is closed.
@@ -105,12 +107,37 @@ pub fn run(
         items.extend(gemini::items(&place.config, ways.gemini));
         items.extend(supabase::items(&place.config, ways.supabase));
     }
-    let text = if args.json { json(&items) } else { lines(&items) };
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(|error| Failure::failed(format!("output: {error}")))?;
+    let secrets: Vec<Secret> = place.config.secrets().into_iter().cloned().collect();
+    show(args.json, items.clone(), &Scrubber::new(&secrets), out)?;
     let is_failed = items.iter().any(|item| item.level == Level::Fail);
     Ok(if is_failed { EXIT_FAILED } else { EXIT_OK })
+}
+
+/// Shows settings that cannot be used, each problem as an item; exit 2 as everywhere.
+///
+/// # Errors
+/// Stdout is closed.
+pub fn run_broken(args: &cli::Check, problems: &[String], out: &mut dyn Write) -> Outcome {
+    let todo = "correct it in the settings, then run `svs-bot check` again";
+    let items = problems.iter().map(|text| Item::fail("settings", text.clone(), todo)).collect();
+    show(args.json, items, &Scrubber::default(), out)?;
+    Ok(EXIT_USAGE)
+}
+
+fn show(
+    is_json: bool,
+    mut items: Vec<Item>,
+    scrubber: &Scrubber,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
+    // A service's own words may repeat what it was sent.
+    for item in &mut items {
+        item.found = scrubber.scrub(&item.found).into_owned();
+    }
+    let text = if is_json { json(&items) } else { lines(&items) };
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Failure::failed(format!("output: {error}")))
 }
 
 fn json(items: &[Item]) -> String {
@@ -160,12 +187,16 @@ fn unreachable(name: &str, setting: &str, error: &NetError) -> Item {
         NetErrorKind::Connect => {
             format!("look at the firewall, the network, and the address in {setting}")
         }
-        NetErrorKind::Tls => "something between here and there answers with its own certificate, or \
+        NetErrorKind::Tls => {
+            "something between here and there answers with its own certificate, or \
             the clock is wrong: if it is a proxy of yours, give its roots in TLS_CA_FILE"
-            .to_owned(),
-        NetErrorKind::Timeout => "the way there is blocked or very slow: look at firewall and proxy, \
+                .to_owned()
+        }
+        NetErrorKind::Timeout => {
+            "the way there is blocked or very slow: look at firewall and proxy, \
             then try again"
-            .to_owned(),
+                .to_owned()
+        }
         NetErrorKind::Cut | NetErrorKind::TooLarge | NetErrorKind::Other => {
             format!("what answers may not be the service itself: look at {setting}, then try again")
         }

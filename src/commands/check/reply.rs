@@ -40,7 +40,8 @@ impl Fields {
 
     /// Google's `details[].reason`, where there is one.
     pub(super) fn reason(&self) -> String {
-        let details = self.at(&["error", "details"]).and_then(|value| value.get::<Vec<JsonValue>>());
+        let details =
+            self.at(&["error", "details"]).and_then(|value| value.get::<Vec<JsonValue>>());
         let reasons = details.into_iter().flatten().filter_map(|detail| {
             let object = detail.get::<std::collections::HashMap<String, JsonValue>>()?;
             object.get("reason")?.get::<String>().cloned()

@@ -10,7 +10,10 @@ use base64::Engine as _;
 
 /// The columns that the unchanged tables must have.
 const TABLES: [(&str, &str); 2] = [
-    ("chat_history", "id,chat_id,user_id,username,message_text,response_text,model_used,metadata,created_at"),
+    (
+        "chat_history",
+        "id,chat_id,user_id,username,message_text,response_text,model_used,metadata,created_at",
+    ),
     (
         "user_registry",
         "id,user_id,username,first_name,chat_id,triggered_by_keyword,trigger_count,last_triggered_at,created_at",
@@ -95,8 +98,10 @@ fn refused(name: &str, table: &str, what: &str, reply: &Response) -> Item {
         (_, "42501") => Item::fail(
             name,
             format!("the key may not {what} it (42501)"),
-            format!("grant select, insert, update, delete on public.{table} to service_role; \
-                     grant usage on all sequences in schema public to service_role"),
+            format!(
+                "grant select, insert, update, delete on public.{table} to service_role; \
+                     grant usage on all sequences in schema public to service_role"
+            ),
         ),
         (_, "42703" | "PGRST204") => {
             Item::fail(name, format!("a column is missing ({code})"), migrate)
@@ -111,7 +116,9 @@ fn refused(name: &str, table: &str, what: &str, reply: &Response) -> Item {
             format!("the key is refused ({status})"),
             "set SUPABASE_KEY to this project's secret key",
         ),
-        (402, _) => Item::fail(name, "the project is over its quota or unpaid", "see its billing page"),
+        (402, _) => {
+            Item::fail(name, "the project is over its quota or unpaid", "see its billing page")
+        }
         (540, _) => Item::fail(name, "the project is paused", "restore it in Supabase's dashboard"),
         (300..=399, _) => Item::fail(
             name,

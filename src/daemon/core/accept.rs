@@ -9,12 +9,13 @@ use crate::engine::session::{self, Ask, Decision, Facts, Refusal, SessionFact, S
 use crate::engine::speech::{self, Speech};
 use crate::engine::task;
 use crate::engine::trigger::{self, Trigger};
+use crate::store::Result;
 use crate::store::inbox::{self, Queued};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people;
-use crate::store::Result;
 use crate::types::{
-    ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User, UserId,
+    ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User,
+    UserId,
 };
 use rusqlite::Connection;
 
@@ -63,8 +64,15 @@ impl State {
             IncomingBody::Callback(callback) => self.callback(db, callback, step, now),
             IncomingBody::Membership { chat, can_speak } => {
                 if !can_speak {
-                    let parked = outbox::park_chat(db, *chat, "the bot was removed or blocked", now.unix_ms)?;
-                    log::info!("chat {chat}: the bot may not speak there any more; {parked} set aside");
+                    let parked = outbox::park_chat(
+                        db,
+                        *chat,
+                        "the bot was removed or blocked",
+                        now.unix_ms,
+                    )?;
+                    log::info!(
+                        "chat {chat}: the bot may not speak there any more; {parked} set aside"
+                    );
                 }
                 Ok(())
             }
@@ -98,7 +106,9 @@ impl State {
         let stored = people::session_of(db, lane, user.id)?;
         let joins_album = self.join_album(db, message, user.id, now)?;
         // What other people say to each other costs one look-up and leaves no trace.
-        if joins_album || (matches!(trigger, Trigger::None | Trigger::OthersCommand) && stored.is_none()) {
+        if joins_album
+            || (matches!(trigger, Trigger::None | Trigger::OthersCommand) && stored.is_none())
+        {
             return Ok(());
         }
         let granted = people::grant_of(db, user.id, now.unix_ms)?;
@@ -246,7 +256,13 @@ impl State {
     }
 
     /// The further parts of an album belong to the question that its first part became.
-    fn join_album(&self, db: &Connection, message: &Message, user: UserId, now: Now) -> Result<bool> {
+    fn join_album(
+        &self,
+        db: &Connection,
+        message: &Message,
+        user: UserId,
+        now: Now,
+    ) -> Result<bool> {
         let (Some(album), Some(media)) = (&message.album, &message.media) else { return Ok(false) };
         let Some((row, files)) = inbox::waiting_album(db, message.chat, user, album)? else {
             return Ok(false);
@@ -307,7 +323,13 @@ impl State {
     }
 
     /// Answers a message with a plain text of the bot's own.
-    pub(super) fn say(&self, db: &Connection, setting: &Setting<'_>, text: &str, now: Now) -> Result<()> {
+    pub(super) fn say(
+        &self,
+        db: &Connection,
+        setting: &Setting<'_>,
+        text: &str,
+        now: Now,
+    ) -> Result<()> {
         let group = setting.message.chat_kind != ChatKind::Private;
         let what = Outgoing {
             reply_to: if group { setting.message.id } else { MessageId(0) },

@@ -3,6 +3,7 @@
 
 use super::accept::class_of;
 use super::{Asked as InFlight, Count, Phase, State, Step, words};
+use crate::calendar;
 use crate::daemon::event::{AskJob, Asked, Job};
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::keypool::{Choice, Want};
@@ -14,7 +15,6 @@ use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
 use crate::types::model::{Finish, ModelFailure, Reply};
-use crate::calendar;
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 use rusqlite::Connection;
 
@@ -33,7 +33,12 @@ const MEMORY_CHARS_MAX: usize = 200_000;
 
 impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
-    pub(super) fn start_asking(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn start_asking(
+        &mut self,
+        db: &Connection,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
             return Ok(());
         }
@@ -71,7 +76,14 @@ impl State {
         Ok(oldest.map(|(row, class, _)| (row, class)))
     }
 
-    fn take_up(&mut self, db: &Connection, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
+    fn take_up(
+        &mut self,
+        db: &Connection,
+        row: i64,
+        class: i64,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         let (role, tier) = role_and_tier(class);
         let asking = inbox::load(db, row)?;
         let tried = self.live.tried.get(&row).cloned().unwrap_or_default();
@@ -118,7 +130,9 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let until_ms = until_ms.max(now.unix_ms + 50);
-        self.live.blocked_until_ms.insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
+        self.live
+            .blocked_until_ms
+            .insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
         // Whoever would have to wait longer than patience allows is told now and not later.
         let too_late_ms = until_ms - self.config.patience_ms;
         for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
@@ -132,8 +146,15 @@ impl State {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
-                let text = speech::say(lang_of(&asking), &Speech::WaitForKey { minutes: words::minutes(wait_ms) });
-                outbox::add(db, &answer_part(&asking, Part::plain(text), true, false), now.unix_ms)?;
+                let text = speech::say(
+                    lang_of(&asking),
+                    &Speech::WaitForKey { minutes: words::minutes(wait_ms) },
+                );
+                outbox::add(
+                    db,
+                    &answer_part(&asking, Part::plain(text), true, false),
+                    now.unix_ms,
+                )?;
             }
         }
         Ok(())
@@ -149,7 +170,8 @@ impl State {
     ) -> Result<AskJob> {
         let question = &asking.question;
         // The round being asked is not yet in the history.
-        let memory = question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
+        let memory =
+            question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
         let mut turns = history::of_session(db, question.session, memory)?;
         let mut room = MEMORY_CHARS_MAX;
         turns.reverse();
@@ -166,7 +188,11 @@ impl State {
             self.config.owner_system_prompt.as_deref(),
             &persona::Facts {
                 role,
-                chat_kind: if question.addressed { ChatKind::Supergroup } else { ChatKind::Private },
+                chat_kind: if question.addressed {
+                    ChatKind::Supergroup
+                } else {
+                    ChatKind::Private
+                },
                 name: &question.name,
                 round: (question.round > 0).then_some((question.round, question.rounds_max)),
                 date: &date,
@@ -187,8 +213,13 @@ impl State {
         })
     }
 
-    /// Typing for questions that take their time.
+    /// Looks at keys in doubt, and typing for questions that take their time.
     pub(super) fn start_calls(&mut self, step: &mut Step, now: Now) {
+        for key in self.pool.needs_check(now) {
+            if let Some(secret) = self.key_secrets.get(key) {
+                step.jobs.push(Job::CheckKey { key, secret: secret.clone() });
+            }
+        }
         for asked in self.live.asking.values_mut() {
             if asked.typing_due_ms <= now.unix_ms && self.live.calls < super::CALLS_MAX {
                 asked.typing_due_ms = now.unix_ms + TYPING_EVERY_MS;
@@ -201,7 +232,13 @@ impl State {
         }
     }
 
-    pub(super) fn asked(&mut self, db: &Connection, asked: &Asked, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn asked(
+        &mut self,
+        db: &Connection,
+        asked: &Asked,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         let Some(in_flight) = self.live.asking.remove(&asked.inbox) else { return Ok(()) };
         let asking = inbox::load(db, asked.inbox)?;
         let model = in_flight.lease.model.clone();
@@ -287,7 +324,12 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let waited_ms = now.unix_ms - asking.received_ms;
-        log::debug!("question {}: {} from {model}, attempt {}", asking.id, failure.label(), asking.attempts);
+        log::debug!(
+            "question {}: {} from {model}, attempt {}",
+            asking.id,
+            failure.label(),
+            asking.attempts
+        );
         if let ModelFailure::BadRequest { why } = failure {
             log::warn!("question {}: gemini refuses the request: {why}", asking.id);
         }
@@ -344,7 +386,8 @@ fn classes() -> impl Iterator<Item = i64> {
 }
 
 fn role_and_tier(class: i64) -> (Role, Tier) {
-    let role = Role::ALL.into_iter().find(|role| role.priority() == class / 4).unwrap_or(Role::Guest);
+    let role =
+        Role::ALL.into_iter().find(|role| role.priority() == class / 4).unwrap_or(Role::Guest);
     let tier = match class % 4 {
         2 => Tier::Pro,
         1 => Tier::Flash,

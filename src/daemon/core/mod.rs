@@ -9,11 +9,12 @@ mod keep;
 mod poll;
 mod send;
 pub mod start;
+mod sync;
 mod talk;
 mod words;
 
 use super::event::{Event, Job};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, RowOutcome};
 use crate::config::Config;
 use crate::engine::keypool::Pool;
 use crate::engine::mask::Masker;
@@ -112,6 +113,8 @@ pub(crate) struct Live {
     pub(crate) takes: u64,
     /// Until when nothing can be asked for a class (role's priority × 4 + tier).
     pub(crate) blocked_until_ms: BTreeMap<i64, UnixMs>,
+    pub(crate) sync_in_flight: bool,
+    pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
     pub(crate) end: Option<End>,
@@ -134,6 +137,11 @@ pub struct State {
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
     pub(crate) status_due_ms: UnixMs,
+    pub(crate) pid: u32,
+    /// The synchronisation under way; dropped when its transaction fails.
+    pub(crate) sync_run: Option<crate::sync::SyncRun>,
+    /// What was last said of its trouble, so that it is said once.
+    pub(crate) sync_trouble: String,
 }
 
 /// What one turn collects until its transaction is committed.
@@ -151,6 +159,7 @@ pub(crate) enum Count {
     Gemini { model: String, outcome: &'static str },
     Tokens { model: String, input: u32, output: u32 },
     TelegramError(Option<u16>),
+    Rows { table: &'static str, sent: u64, already: u64, parked: u64 },
 }
 
 /// The daemon without its shell: a database and a state.
@@ -188,6 +197,7 @@ impl Core {
                     events.push_front(event);
                 }
                 state.live = saved;
+                state.sync_run = None;
                 state.reload_rows(&store.db, now)?;
                 Err(error)
             }
@@ -204,8 +214,13 @@ impl State {
         let asks = self.live.asking.len() < self.config.workers
             && (self.live.pending as usize) > self.live.asking.len()
             && self.live.blocked_until_ms.values().all(|until_ms| *until_ms <= now.unix_ms);
-        let stale = self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
-        if takes_in || asks || stale { Durability::Disk } else { Durability::Process }
+        let stale =
+            self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
+        if takes_in || asks || stale || self.may_sync(now) {
+            Durability::Disk
+        } else {
+            Durability::Process
+        }
     }
 
     fn work(
@@ -227,6 +242,7 @@ impl State {
         self.start_asking(db, step, now)?;
         self.start_sending(db, step, now)?;
         self.start_polling(step, now);
+        self.start_sync(db, step, now)?;
         self.start_calls(step, now);
         self.judge_end(db, now)?;
         ledger::save(db, &self.pool.take_changes())
@@ -244,15 +260,14 @@ impl State {
                 Ok(())
             }
             Event::Ready(result) => self.ready(db, result, now),
-            Event::KeyChecked { key, result } => {
-                self.key_checked(db, *key, result, now)
-            }
+            Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
             Event::Stop => {
                 self.stop(now);
                 Ok(())
             }
             // The shell reads the settings again and calls `reconfigure`.
-            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } | Event::Synced(_) => Ok(()),
+            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } => Ok(()),
+            Event::Synced(result) => self.synced(db, result, now),
         }
     }
 
@@ -270,8 +285,15 @@ impl State {
                     self.metrics.answered(seconds, added_seconds);
                 }
                 Count::Gemini { model, outcome } => self.metrics.gemini(&model, outcome),
-                Count::Tokens { model, input, output } => self.metrics.tokens(&model, input, output),
+                Count::Tokens { model, input, output } => {
+                    self.metrics.tokens(&model, input, output)
+                }
                 Count::TelegramError(code) => self.metrics.telegram_error(code),
+                Count::Rows { table, sent, already, parked } => {
+                    self.metrics.sync_rows(table, RowOutcome::Sent, sent);
+                    self.metrics.sync_rows(table, RowOutcome::Already, already);
+                    self.metrics.sync_rows(table, RowOutcome::Parked, parked);
+                }
             }
         }
     }
@@ -314,6 +336,9 @@ impl State {
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
         if !self.live.polling.in_flight && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
+        }
+        if self.config.supabase.is_some() && !self.live.sync_in_flight {
+            consider(Some(self.live.sync_due_ms));
         }
         if let Phase::Stopping { until_ms } = self.live.phase {
             consider(Some(until_ms));

@@ -33,7 +33,12 @@ enum Next {
 }
 
 impl State {
-    pub(super) fn start_sending(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn start_sending(
+        &mut self,
+        db: &Connection,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         while self.live.sending.len() < super::SENDERS_MAX {
             let Some(sending) = outbox::claim(db, now.unix_ms)? else { return Ok(()) };
             self.live.sending.insert(sending.id);
@@ -73,7 +78,10 @@ impl State {
                 outbox::later(db, sending.id, due_ms)
             }
             Next::Plain => {
-                log::warn!("message {}: telegram refuses the formatting: sent as plain text", sending.id);
+                log::warn!(
+                    "message {}: telegram refuses the formatting: sent as plain text",
+                    sending.id
+                );
                 outbox::strip_formatting(db, sending.id)
             }
             Next::NoReply => outbox::loosen(db, sending.id, true),
@@ -123,10 +131,13 @@ impl State {
         let Err(failure) = result else { return };
         if let SendFailure::Telegram(error) = failure {
             step.counts.push(Count::TelegramError(Some(error.code())));
-            if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error) {
+            if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error)
+            {
                 // Typing shares the chat's flood budget: leave what is left to the answer.
                 let until_ms = now.unix_ms + i64::from(*seconds) * SECOND_MS;
-                for asked in self.live.asking.values_mut().filter(|asked| asked.lane.chat == lane.chat) {
+                for asked in
+                    self.live.asking.values_mut().filter(|asked| asked.lane.chat == lane.chat)
+                {
                     asked.typing_due_ms = asked.typing_due_ms.max(until_ms);
                 }
             }
@@ -152,7 +163,9 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         SendFailure::Telegram(error) => error,
     };
     match error {
-        TelegramError::RetryAfter { seconds } => Next::Later(i64::from(*seconds).max(1) * SECOND_MS),
+        TelegramError::RetryAfter { seconds } => {
+            Next::Later(i64::from(*seconds).max(1) * SECOND_MS)
+        }
         TelegramError::Migrated(to) => Next::Migrate(*to),
         TelegramError::CantParse if sending.what.html => Next::Plain,
         TelegramError::TooLong if sending.what.html => Next::Plain,
@@ -161,11 +174,13 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         TelegramError::EditGone if sending.what.kind == Kind::Delete => Next::Done,
         TelegramError::ReplyGone => Next::NoReply,
         TelegramError::ThreadGone if sending.what.lane.topic.0 != 0 => Next::NoTopic,
-        TelegramError::ChatGone { why } | TelegramError::UserGone { why } | TelegramError::Muted { why } => {
-            Next::ParkChat(why.clone())
-        }
+        TelegramError::ChatGone { why }
+        | TelegramError::UserGone { why }
+        | TelegramError::Muted { why } => Next::ParkChat(why.clone()),
         TelegramError::Unauthorized | TelegramError::NotFound => Next::Later(MINUTE_MS),
-        TelegramError::Server { .. } | TelegramError::NotJson { .. } | TelegramError::Conflict(_) => {
+        TelegramError::Server { .. }
+        | TelegramError::NotJson { .. }
+        | TelegramError::Conflict(_) => {
             later_or_park(sending, now, "telegram had no answer for a day")
         }
         other if sending.attempts >= UNKNOWN_ATTEMPTS_MAX => Next::Park(other.to_string()),

@@ -24,7 +24,13 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says, or the operating system gives no randomness.
-    pub fn new(mut store: Store, config: Config, dry_run: bool, drain: bool, now: Now) -> Result<Self> {
+    pub fn new(
+        mut store: Store,
+        config: Config,
+        dry_run: bool,
+        drain: bool,
+        now: Now,
+    ) -> Result<Self> {
         let fresh = secret_hash::random_bytes().unwrap_or_default();
         let bot_id = policy::from_config(&config, "").bot.0.to_string();
         let salt = store.write(Durability::Process, |tx| {
@@ -63,6 +69,12 @@ impl Core {
                 pending: 0,
                 takes: 0,
                 blocked_until_ms: BTreeMap::new(),
+                sync_in_flight: false,
+                sync_due_ms: if config.sync_interval_ms == 0 && !drain {
+                    i64::MAX
+                } else {
+                    now.unix_ms
+                },
                 unsynced_since_ms: None,
                 housekeeping_due_ms: 0,
                 end: None,
@@ -71,6 +83,9 @@ impl Core {
             started_ms: now.unix_ms,
             reload_wanted: false,
             status_due_ms: 0,
+            pid: std::process::id(),
+            sync_run: None,
+            sync_trouble: String::new(),
             pool,
             config,
         };
@@ -140,8 +155,6 @@ impl State {
             session_idle_ms: self.policy.session_idle_ms,
             vip_slots: self.config.vip_slots,
             sync_enabled: self.config.supabase.is_some(),
-            keys: &[],
-            limit_of: &|_, _| None,
         };
         let mut status = status::read(db, &asked)?;
         status.running = true;
@@ -157,7 +170,9 @@ impl State {
         let polling = &self.live.polling;
         Published {
             started_ms: self.started_ms,
-            ready: polling.trouble.is_empty() && polling.last_ok_ms > 0 && self.live.phase == Phase::Running,
+            ready: polling.trouble.is_empty()
+                && polling.last_ok_ms > 0
+                && self.live.phase == Phase::Running,
             reason: match self.live.phase {
                 Phase::Running => polling.trouble.clone(),
                 Phase::Draining => "draining".to_owned(),

@@ -8,11 +8,11 @@ use crate::engine::access;
 use crate::engine::keypool::Notice;
 use crate::engine::policy::LangChoice;
 use crate::engine::speech::{self, OwnerStatus, Scope, Speech};
-use crate::types::model::ModelFailure;
-use crate::types::status::{KeyLine, KeyState};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
 use crate::store::{Result, erase, inbox, meta, people, tell};
+use crate::types::model::ModelFailure;
+use crate::types::status::{KeyLine, KeyState};
 use crate::types::{
     Callback, ChatId, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
 };
@@ -94,9 +94,10 @@ impl State {
         Ok(Some(match name {
             "grant" => self.grant(db, at, args, now)?,
             "revoke" => match args.parse().map(UserId) {
-                Ok(user) if people::remove_grant(db, user)? => {
-                    self.line(at, &Speech::RevokeDone { user, role: access::role_of(&self.policy, user, None) })
-                }
+                Ok(user) if people::remove_grant(db, user)? => self.line(
+                    at,
+                    &Speech::RevokeDone { user, role: access::role_of(&self.policy, user, None) },
+                ),
                 Ok(user) => self.line(at, &Speech::RevokeNothing { user }),
                 Err(_) => self.line(at, &Speech::BadArguments { usage: "/revoke ID" }),
             },
@@ -121,7 +122,8 @@ impl State {
     }
 
     fn grant(&self, db: &Connection, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
-        let usage = Speech::BadArguments { usage: "/grant ID vip|premium|normal|guest|blocked [30d]" };
+        let usage =
+            Speech::BadArguments { usage: "/grant ID vip|premium|normal|guest|blocked [30d]" };
         let words: Vec<&str> = args.split_whitespace().collect();
         let (user, role, span) = match words.as_slice() {
             [user, role] => (*user, *role, None),
@@ -192,10 +194,12 @@ impl State {
     fn owner_status(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
         let status = self.status(db, now)?;
         let uptime = words::span(lang, now.unix_ms - self.started_ms);
-        let memory = crate::daemon::process::read(None).resident_bytes.map_or_else(String::new, words::size);
+        let memory =
+            crate::daemon::process::read(None).resident_bytes.map_or_else(String::new, words::size);
         let database = words::size(status.counts.database_bytes);
         let today = now.unix_ms - DAY_MS;
-        let tokens = tell::tally_since(db, "tokens_in", today)? + tell::tally_since(db, "tokens_out", today)?;
+        let tokens = tell::tally_since(db, "tokens_in", today)?
+            + tell::tally_since(db, "tokens_out", today)?;
         let sync_last = status.sync.last_success_ms.map(|at| words::span(lang, now.unix_ms - at));
         let ready = status.keys.iter().filter(|key| key.state == KeyState::Ready).count();
         let trouble = Some(self.live.polling.trouble.as_str()).filter(|text| !text.is_empty());
@@ -213,7 +217,11 @@ impl State {
                 keys: (ready, status.keys.len()),
                 answers_today: u64::try_from(tell::tally_since(db, "answers", today)?).unwrap_or(0),
                 tokens_today: u64::try_from(tokens).unwrap_or(0),
-                sync_pending: self.config.supabase.as_ref().map(|_| status.sync.pending.iter().sum()),
+                sync_pending: self
+                    .config
+                    .supabase
+                    .as_ref()
+                    .map(|_| status.sync.pending.iter().sum()),
                 sync_last: sync_last.as_deref(),
                 trouble,
             }),
@@ -226,7 +234,11 @@ impl State {
 
     fn usage_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
         let today = now.unix_ms - DAY_MS;
-        let sum = |name| Ok::<_, crate::store::StoreError>(u64::try_from(tell::tally_since(db, name, today)?).unwrap_or(0));
+        let sum = |name| {
+            Ok::<_, crate::store::StoreError>(
+                u64::try_from(tell::tally_since(db, name, today)?).unwrap_or(0),
+            )
+        };
         let week = tell::answers_by_day(db, now.unix_ms, 7)?;
         let lines = words::usage_lines(&self.pool.quota_view(now), &week);
         Ok(speech::say(
@@ -281,8 +293,6 @@ impl State {
     pub(super) fn stopped_by_user(&self, chat: ChatId, draft: i64) {
         log::debug!("chat {chat}: draft {draft} was stopped");
     }
-
-    pub(super) fn sync_now(&self, _now: Now) {}
 
     fn slots_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
@@ -375,10 +385,13 @@ impl State {
                 (speech::say(lang, &Speech::KnockAllow), format!("{ALLOW}{}", at.user.id)),
                 (speech::say(lang, &Speech::KnockDeny), format!("{DENY}{}", at.user.id)),
             ];
-            let text = speech::say(lang, &Speech::KnockOwner { user: at.user.id, name: at.user.name() });
+            let text =
+                speech::say(lang, &Speech::KnockOwner { user: at.user.id, name: at.user.name() });
             let lane = Lane { chat: ChatId(owner.0), topic: TopicId(0) };
-            let what =
-                Outgoing { markup: telegram::inline_keyboard(&labels), ..Outgoing::notice(lane, text) };
+            let what = Outgoing {
+                markup: telegram::inline_keyboard(&labels),
+                ..Outgoing::notice(lane, text)
+            };
             outbox::add(db, &what, now.unix_ms)?;
         }
         self.say(db, at, &self.line(at, &Speech::KnockSent), now)
@@ -468,12 +481,21 @@ impl State {
         if meta::get(db, keep::MENU)?.as_deref() == Some(version.as_str()) {
             return Ok(());
         }
-        let mut scopes = vec![(Scope::Everyone, telegram::Scope::Default), (Scope::Private, telegram::Scope::AllPrivate)];
-        scopes.extend(owners.iter().take(MENU_OWNERS_MAX).map(|owner| (Scope::Owner, telegram::Scope::Chat(*owner))));
+        let mut scopes = vec![
+            (Scope::Everyone, telegram::Scope::Default),
+            (Scope::Private, telegram::Scope::AllPrivate),
+        ];
+        scopes.extend(
+            owners
+                .iter()
+                .take(MENU_OWNERS_MAX)
+                .map(|owner| (Scope::Owner, telegram::Scope::Chat(*owner))),
+        );
         for (scope, place) in scopes {
             // Chinese where the person's Telegram is Chinese, English everywhere else.
             for (lang, language) in [(Lang::En, None), (Lang::Zh, Some("zh"))] {
-                let request = telegram::set_my_commands(&place, language, &speech::commands(lang, scope));
+                let request =
+                    telegram::set_my_commands(&place, language, &speech::commands(lang, scope));
                 step.jobs.push(Job::Call { purpose: Purpose::Commands, request });
                 self.live.calls += 1;
             }

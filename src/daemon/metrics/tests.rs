@@ -127,3 +127,68 @@ fn promtool_finds_nothing_to_say() {
     let text = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.status.success() && text.is_empty(), "{text}");
 }
+
+const ALERTS: &str = include_str!("../../../scripts/prometheus-alerts.yml");
+const ALERT_CASES: &str = include_str!("../../../tests/prometheus/alerts_test.yml");
+const DASHBOARD: &str = include_str!("../../../scripts/grafana-dashboard.json");
+
+/// Every metric's name in the expressions of a file.
+fn names_in(text: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_part(c));
+    let metrics = words.filter(|word| word.starts_with("svs_bot_") || word.starts_with("process_"));
+    metrics.map(str::to_owned).collect()
+}
+
+#[test]
+fn alerts_and_dashboard_ask_only_for_metrics_that_exist() {
+    let page = page(&busy());
+    for (file, text) in [("alerts", ALERTS), ("cases", ALERT_CASES), ("dashboard", DASHBOARD)] {
+        let names = names_in(text);
+        assert!(names.len() > 10, "{file}");
+        for name in names {
+            let found = page.lines().any(|line| {
+                line.strip_prefix(&name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            });
+            // What to do may also name a histogram as a whole.
+            let is_family = page.contains(&format!("# TYPE {name} histogram"));
+            assert!(found || is_family, "{file}: {name}");
+        }
+    }
+}
+
+#[test]
+fn each_alert_has_a_case_that_fires_it_and_promtool_agrees() {
+    for line in ALERTS.lines() {
+        let Some(alert) = line.trim().strip_prefix("- alert: ") else { continue };
+        let case = ALERT_CASES.split("alertname: ").filter(|case| case.starts_with(alert));
+        assert!(case.into_iter().any(|case| case.contains("exp_alerts")), "{alert}");
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let said = Command::new("promtool")
+        .args(["test", "rules", "tests/prometheus/alerts_test.yml"])
+        .current_dir(root)
+        .output();
+    let Ok(said) = said else { return };
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+}
+
+#[test]
+fn every_query_of_the_dashboard_is_one_that_prometheus_understands() {
+    let mut rules = String::from("groups:\n- name: dashboard\n  rules:\n");
+    let mut count = 0;
+    for line in DASHBOARD.lines() {
+        let Some(expr) = line.trim().strip_prefix("\"expr\": \"") else { continue };
+        let expr = expr.trim_end_matches([',', '"']).replace("\\\"", "\"");
+        let expr = expr.replace("$__rate_interval", "5m").replace("$instance", ".*");
+        count += 1;
+        rules.push_str(&format!("  - record: query:{count}\n    expr: '{expr}'\n"));
+    }
+    assert!(count > 25);
+    let path = std::env::temp_dir().join(format!("svs-dashboard-{}.yml", std::process::id()));
+    std::fs::write(&path, &rules).unwrap();
+    let said = Command::new("promtool").args(["check", "rules"]).arg(&path).output();
+    std::fs::remove_file(&path).unwrap();
+    let Ok(said) = said else { return };
+    assert!(said.status.success(), "{}\n{rules}", String::from_utf8_lossy(&said.stderr));
+}

@@ -68,7 +68,8 @@ impl Bench {
     pub(super) fn load(&mut self, row: &BenchRow) {
         self.until_ms = row.until_ms;
         self.times = row.failures;
-        self.reason = REASONS.into_iter().find(|known| *known == row.reason).unwrap_or("overloaded");
+        self.reason =
+            REASONS.into_iter().find(|known| *known == row.reason).unwrap_or("overloaded");
     }
 
     pub(super) fn row(&self, model: &str) -> BenchRow {
@@ -94,7 +95,10 @@ impl Bench {
 
     /// Whether enough failed, over more than one key where there is more than one.
     fn is_due(&self, now_ms: UnixMs, single_key: bool) -> bool {
-        if self.times > 0 && now_ms < self.until_ms.saturating_add(RELAPSE_MS) && !self.failures.is_empty() {
+        if self.times > 0
+            && now_ms < self.until_ms.saturating_add(RELAPSE_MS)
+            && !self.failures.is_empty()
+        {
             return true;
         }
         let weight: u32 = self.failures.iter().map(|failure| failure.weight).sum();

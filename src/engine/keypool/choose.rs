@@ -125,7 +125,12 @@ impl Pool {
     pub fn next_wake(&self, role: Option<Role>, now: Now) -> Option<UnixMs> {
         let roles = Role::ALL.into_iter().filter(|known| role.is_none_or(|role| role == *known));
         let wants = roles.flat_map(|role| {
-            [Tier::Lite, Tier::Flash, Tier::Pro].map(|tier| Want { role, tier, tokens_guess: 1, exclude: &[] })
+            [Tier::Lite, Tier::Flash, Tier::Pro].map(|tier| Want {
+                role,
+                tier,
+                tokens_guess: 1,
+                exclude: &[],
+            })
         });
         wants
             .filter_map(|want| match self.choose(&want, now, 0) {
@@ -206,7 +211,9 @@ impl Pool {
                 continue;
             }
             match self.usable(key, pair, model, want, moment) {
-                Ok(left) if saving && self.is_saved(pair, model, want.role, left) => search.saved = true,
+                Ok(left) if saving && self.is_saved(pair, model, want.role, left) => {
+                    search.saved = true
+                }
                 Ok(left) => {
                     search.any_open = true;
                     let ready_ms = self.ready_ms(key);

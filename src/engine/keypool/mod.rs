@@ -176,7 +176,9 @@ impl Pool {
         }
         let own = Role::ALL
             .iter()
-            .map(|role| settings.groups_of(*role).iter().map(|group| keys_in(&keys, *group)).collect())
+            .map(|role| {
+                settings.groups_of(*role).iter().map(|group| keys_in(&keys, *group)).collect()
+            })
             .collect();
         let chains = [Tier::Lite, Tier::Flash, Tier::Pro]
             .iter()
@@ -224,7 +226,8 @@ impl Pool {
         pool.dirty.reservations.clone_from(&self.dirty.reservations);
         pool.dirty.ended_days.clone_from(&self.dirty.ended_days);
         pool.dirty.keys = (0..pool.keys.len()).collect();
-        pool.dirty.quotas = (0..pool.pairs.len()).filter(|at| pool.pair_of(*at).is_known()).collect();
+        pool.dirty.quotas =
+            (0..pool.pairs.len()).filter(|at| pool.pair_of(*at).is_known()).collect();
         pool.dirty.days = (0..pool.pairs.len()).filter(|at| pool.pair_of(*at).day != 0).collect();
         pool.keep_memory_of(&self);
         for key in &mut pool.keys {
@@ -247,7 +250,12 @@ impl Pool {
     pub fn take_changes(&mut self) -> Changes {
         let dirty = std::mem::take(&mut self.dirty);
         let mut changes = Changes {
-            keys: dirty.keys.iter().filter_map(|at| self.keys.get(*at)).map(|key| key.row.clone()).collect(),
+            keys: dirty
+                .keys
+                .iter()
+                .filter_map(|at| self.keys.get(*at))
+                .map(|key| key.row.clone())
+                .collect(),
             quotas: dirty.quotas.iter().filter_map(|at| self.quota_row(*at)).collect(),
             days: dirty.ended_days,
             reservations: dirty.reservations.into_values().collect(),
@@ -268,7 +276,9 @@ impl Pool {
     /// What is not in any row: only the process knows it.
     fn keep_memory_of(&mut self, old: &Self) {
         for key in &mut self.keys {
-            if let Some(before) = old.keys.iter().find(|old| old.row.fingerprint == key.row.fingerprint) {
+            if let Some(before) =
+                old.keys.iter().find(|old| old.row.fingerprint == key.row.fingerprint)
+            {
                 key.worked = before.worked;
                 key.unchecked = before.unchecked;
                 key.checking = before.checking;
@@ -335,7 +345,8 @@ impl Pool {
         for row in benches {
             if row.model == WHOLE_POOL {
                 self.pause.load(row);
-            } else if let Some(model) = self.models.iter_mut().find(|model| model.name == row.model) {
+            } else if let Some(model) = self.models.iter_mut().find(|model| model.name == row.model)
+            {
                 model.bench.load(row);
             }
         }
@@ -351,7 +362,9 @@ impl Pool {
                     id: used.id,
                     project: project.to_owned(),
                     model: model.to_owned(),
-                    fingerprint: open.and_then(|open| self.fingerprint(open.key)).unwrap_or_default(),
+                    fingerprint: open
+                        .and_then(|open| self.fingerprint(open.key))
+                        .unwrap_or_default(),
                     at_ms: used.at_ms,
                     day: pacific_day(used.at_ms),
                     tokens: used.tokens,
@@ -450,9 +463,7 @@ fn positions(chain: &[Vec<&str>], models: &[String]) -> Vec<Vec<usize>> {
     chain
         .iter()
         .map(|step| {
-            step.iter()
-                .filter_map(|name| models.iter().position(|known| known == name))
-                .collect()
+            step.iter().filter_map(|name| models.iter().position(|known| known == name)).collect()
         })
         .collect()
 }

@@ -27,8 +27,15 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 7] =
-        [Self::None, Self::Minute, Self::Day, Self::Spend, Self::Guess, Self::Nothing, Self::Closed];
+    const ALL: [Self; 7] = [
+        Self::None,
+        Self::Minute,
+        Self::Day,
+        Self::Spend,
+        Self::Guess,
+        Self::Nothing,
+        Self::Closed,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -169,7 +176,8 @@ impl Pair {
     fn minute_blocked_until(&self, limits: Limits, tokens: u32, now_ms: UnixMs) -> Option<UnixMs> {
         let live = || self.window.iter().filter(|used| used.at_ms > now_ms - WINDOW_MS);
         let count = live().count();
-        let rpm = limits.rpm.map_or(WINDOW_REQUESTS_MAX, |rpm| (rpm as usize).min(WINDOW_REQUESTS_MAX));
+        let rpm =
+            limits.rpm.map_or(WINDOW_REQUESTS_MAX, |rpm| (rpm as usize).min(WINDOW_REQUESTS_MAX));
         if count >= rpm {
             // The last one that has to leave so that only `rpm - 1` weigh.
             let leaves = live().nth(count.saturating_sub(rpm.max(1)))?;

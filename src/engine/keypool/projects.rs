@@ -7,10 +7,10 @@
 //! believed until the end of the day, the next time for two days, then four …: when it was wrong it
 //! costs a day, and it is undone by itself or by `revive`.
 
+use super::Pool;
 use super::bench::Refusal;
 use super::pair::Moment;
 use super::settle::{Notice, number};
-use super::Pool;
 use crate::types::{MINUTE_MS, SECOND_MS};
 
 /// Refusals by a day's, by a minute's quota that are so close may have one cause.
@@ -42,7 +42,11 @@ impl Pool {
                 && other.limit == refusal.limit
                 && self.model_of_pair(other.pair) == model;
             let is_new = group.iter().all(|(known, _)| *known != other_project);
-            if same && is_new && sum + count <= u64::from(limit) + SLACK && self.is_inferable(other_project) {
+            if same
+                && is_new
+                && sum + count <= u64::from(limit) + SLACK
+                && self.is_inferable(other_project)
+            {
                 group.push((other_project, count));
                 sum += count;
                 any_quiet |= u64::from(other.count) * 2 <= u64::from(limit);
@@ -102,7 +106,11 @@ impl Pool {
     /// Gives every key back its own project whose inference has been believed long enough.
     pub(super) fn end_inferences(&mut self, day: i64) {
         for at in 0..self.keys.len() {
-            if self.keys.get(at).is_some_and(|key| key.row.inferred && key.row.joined_until_day < day) {
+            if self
+                .keys
+                .get(at)
+                .is_some_and(|key| key.row.inferred && key.row.joined_until_day < day)
+            {
                 self.part(at, day);
             }
         }
@@ -121,7 +129,8 @@ impl Pool {
         for model in 0..self.models.len() {
             let (joined_at, own_at) = (self.pair_at(joined, model), self.pair_at(own, model));
             let used = self.pair_of(joined_at).used_on(day);
-            let moving = self.open.values_mut().filter(|open| open.key == at && open.pair == joined_at);
+            let moving =
+                self.open.values_mut().filter(|open| open.key == at && open.pair == joined_at);
             let moved = moving.fold(0, |count, open| {
                 open.pair = own_at;
                 count + 1

@@ -140,7 +140,8 @@ impl PoolSettings {
             clippy::cast_sign_loss,
             reason = "a product of a u32 and a share within 0..=1, rounded down"
         )]
-        let total = (f64::from(limit) * self.daily_share.clamp(0.0, 1.0) + SHARE_EPSILON).floor() as u32;
+        let total =
+            (f64::from(limit) * self.daily_share.clamp(0.0, 1.0) + SHARE_EPSILON).floor() as u32;
         total.min(limit)
     }
 

@@ -143,7 +143,12 @@ impl Pool {
 
     /// Ends a reservation: charges, gives back what cannot have been used, and blames whose fault it
     /// was (module header).
-    pub fn settle(&mut self, lease: Lease, result: Result<&Usage, &ModelFailure>, now: Now) -> Effects {
+    pub fn settle(
+        &mut self,
+        lease: Lease,
+        result: Result<&Usage, &ModelFailure>,
+        now: Now,
+    ) -> Effects {
         let moment = Moment::of(now);
         let open = self.open.remove(&lease.id);
         let at = match &open {
@@ -203,7 +208,13 @@ impl Pool {
         Effects::default()
     }
 
-    fn failed(&mut self, lease: &Lease, at: usize, failure: &ModelFailure, moment: Moment) -> Effects {
+    fn failed(
+        &mut self,
+        lease: &Lease,
+        at: usize,
+        failure: &ModelFailure,
+        moment: Moment,
+    ) -> Effects {
         let now = Now { unix_ms: moment.now_ms };
         let model = self.model_of_pair(at);
         let mut effects = Effects::default();
@@ -244,11 +255,13 @@ impl Pool {
                 }
                 Step::GiveUp
             }
-            ModelFailure::BadRequest { .. } | ModelFailure::TooLarge | ModelFailure::Safety { .. } => {
-                Step::GiveUp
-            }
+            ModelFailure::BadRequest { .. }
+            | ModelFailure::TooLarge
+            | ModelFailure::Safety { .. } => Step::GiveUp,
             // Thinking may have eaten the tokens; the same again may bring words.
-            ModelFailure::Empty { .. } | ModelFailure::Network { .. } => Step::Later { after_ms: LATER_MS },
+            ModelFailure::Empty { .. } | ModelFailure::Network { .. } => {
+                Step::Later { after_ms: LATER_MS }
+            }
         };
         effects
     }
@@ -286,12 +299,14 @@ impl Pool {
                 self.rest(at, until_ms, Reason::Day, guessed);
             }
             Window::Minute => {
-                let rest_ms = hit.retry_ms.unwrap_or(MINUTE_REST_MS).clamp(SECOND_MS, MINUTE_REST_MS_MAX);
+                let rest_ms =
+                    hit.retry_ms.unwrap_or(MINUTE_REST_MS).clamp(SECOND_MS, MINUTE_REST_MS_MAX);
                 self.rest(at, now_ms + rest_ms, Reason::Minute, hit.retry_ms.is_none());
             }
             Window::Unknown => {
                 let times = self.pair_of(at).backoff;
-                let rest_ms = doubled(GUESS_MS_MIN, times, GUESS_MS_MAX).max(hit.retry_ms.unwrap_or(0));
+                let rest_ms =
+                    doubled(GUESS_MS_MIN, times, GUESS_MS_MAX).max(hit.retry_ms.unwrap_or(0));
                 self.rest(at, now_ms + rest_ms.min(GUESS_MS_MAX), Reason::Guess, true);
             }
         }
@@ -404,7 +419,10 @@ impl Pool {
             Err(ModelFailure::BadKey { why }) => {
                 key.unchecked = false;
                 key.row.errors = key.row.errors.max(1);
-                Effects { step: Step::Done, notices: self.key_refused(at, why, now.unix_ms).into_iter().collect() }
+                Effects {
+                    step: Step::Done,
+                    notices: self.key_refused(at, why, now.unix_ms).into_iter().collect(),
+                }
             }
             // The network, a limit of such calls, the service: says nothing about the key.
             Err(_) => Effects::default(),
@@ -452,8 +470,11 @@ impl Pool {
         let parted = self.part(at, pacific_day_of(now));
         let key = self.keys.get_mut(at)?;
         let row = &mut key.row;
-        let mut changed =
-            parted || row.parked || !row.dead.is_empty() || row.resting_until_ms != 0 || row.errors != 0;
+        let mut changed = parted
+            || row.parked
+            || !row.dead.is_empty()
+            || row.resting_until_ms != 0
+            || row.errors != 0;
         row.parked = false;
         row.dead.clear();
         row.dead_ms = 0;
@@ -503,8 +524,10 @@ impl Pool {
     /// Forgets requests that nobody reported on, and ends inferences whose time is over.
     fn keep_house(&mut self, moment: Moment) {
         for _ in 0..FORGOTTEN_PER_STEP {
-            let forgotten =
-                self.open.first_key_value().is_some_and(|(_, open)| open.at_ms < moment.now_ms - super::LEASE_MS_MAX);
+            let forgotten = self
+                .open
+                .first_key_value()
+                .is_some_and(|(_, open)| open.at_ms < moment.now_ms - super::LEASE_MS_MAX);
             if !forgotten {
                 break;
             }

@@ -58,7 +58,11 @@ impl Pool {
                 };
                 lines.push(QuotaLine {
                     project: self.project_label(project),
-                    model: self.models.get(model).map(|model| model.name.clone()).unwrap_or_default(),
+                    model: self
+                        .models
+                        .get(model)
+                        .map(|model| model.name.clone())
+                        .unwrap_or_default(),
                     used_today: u64::from(pair.used_on(moment.day)),
                     limit_today: limit.map(u64::from),
                     resets_ms: moment.midnight_ms,

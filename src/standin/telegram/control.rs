@@ -40,11 +40,8 @@ impl Inner {
     fn control_push(&self, body: &[u8]) -> Reply {
         let mut ids = Vec::new();
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            match Data::parse(line) {
-                Ok(update) => {
-                    let id = lock(&self.state).push_update(update);
-                    ids.push(id.map_or(Data::Null, Data::from));
-                }
+            match lock(&self.state).push_line(line) {
+                Ok(id) => ids.push(id.map_or(Data::Null, Data::from)),
                 Err(why) => return Reply::json(400, map([("error", why.into())]).render()),
             }
         }

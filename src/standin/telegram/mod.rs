@@ -14,8 +14,7 @@ pub use state::{Call, Chat, Fault, Outcome, Sent};
 
 use super::data::{Data, map};
 use super::http::{self, Reply, Server, Service, lock};
-use super::journal::Journal;
-use super::{Clock, data};
+use super::{Clock, Journal, data};
 use crate::types::Secret;
 use params::Params;
 use state::State;
@@ -40,8 +39,10 @@ pub struct Options {
     pub knows_drafts: bool,
     /// Where the time comes from.
     pub clock: Clock,
+    /// Whether, under `/control/`, the stand-in is steered over HTTP: [`CONTROL`] for scripts.
+    pub control: Option<Control>,
     /// Every call and reply, but for empty polls.
-    pub journal: Option<Arc<Journal>>,
+    pub journal: Option<Journal>,
 }
 
 /// A refusal in Telegram's words.
@@ -71,11 +72,18 @@ impl Refusal {
 /// JSON text of `result`, or the refusal.
 type Answer = Result<String, Refusal>;
 
-pub(super) struct Inner {
+struct Inner {
     options: Options,
     state: Mutex<State>,
     changed: Condvar,
 }
+
+/// The way to steer a stand-in over HTTP. A value and not a flag, so that a binary that never
+/// names [`CONTROL`] does not carry it.
+pub struct Control(fn(&Inner, &str, &http::Request) -> Reply);
+
+/// Steering over HTTP, for the process that scripts and benches use.
+pub const CONTROL: Control = Control(Inner::control);
 
 /// A running stand-in; dropping it stops it.
 pub struct Telegram {
@@ -178,7 +186,10 @@ impl Telegram {
 impl Service for Inner {
     fn answer(&self, request: &http::Request) -> Reply {
         if let Some(rest) = request.path.strip_prefix("/control/") {
-            return self.control(rest, request);
+            return self.options.control.as_ref().map_or_else(
+                || refuse(&Refusal::new(404, "Not Found")),
+                |control| (control.0)(self, rest, request),
+            );
         }
         if let Some(rest) = request.path.strip_prefix("/file/bot") {
             return self.download(rest);
@@ -282,7 +293,7 @@ impl Inner {
         let empty_poll = method == "getupdates" && answer.as_deref() == Ok("[]");
         if let Some(journal) = self.options.journal.as_ref().filter(|_| !empty_poll) {
             let body = String::from_utf8_lossy(&reply.body);
-            journal.line("telegram", method, &params.data(), status, &body);
+            journal("telegram", method, &params.data(), status, &body);
         }
         reply
     }
