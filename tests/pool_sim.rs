@@ -19,7 +19,11 @@ fn check(plan: Plan, given_percent: f64) {
         report.asked, report.answered, report.possible, report.calls, report.wasted, report.kills
     );
     println!("{seen}");
-    assert!(report.breaches.is_empty(), "{seen}\n{:#?}", &report.breaches[..report.breaches.len().min(5)]);
+    assert!(
+        report.breaches.is_empty(),
+        "{seen}\n{:#?}",
+        &report.breaches[..report.breaches.len().min(5)]
+    );
     assert_eq!(report.wrong_set_asides, 0, "{seen}");
     assert!(report.wasted_percent() < 1.0, "{seen}");
     assert!(report.given_percent() >= given_percent, "{seen}");
@@ -27,7 +31,16 @@ fn check(plan: Plan, given_percent: f64) {
 }
 
 fn plan(seed: u64, days: i64, keys: usize, projects: usize, questions: u32) -> Plan {
-    Plan { seed, days, keys, projects, questions, kill_every_h: 4, trouble_per_mille: 10, bad_keys: 0 }
+    Plan {
+        seed,
+        days,
+        keys,
+        projects,
+        questions,
+        kill_every_h: 4,
+        trouble_per_mille: 10,
+        bad_keys: 0,
+    }
 }
 
 #[test]

@@ -1,4 +1,9 @@
 //! The stand-ins over real loopback HTTP: what the services refuse, they refuse, in their words.
+#![expect(
+    clippy::unwrap_used,
+    clippy::string_slice,
+    reason = "a test that cannot go on has failed"
+)]
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

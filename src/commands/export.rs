@@ -39,7 +39,9 @@ pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write) -> Outcome 
         "csv" => table::write_csv,
         "markdown" => table::write_markdown,
         other => {
-            return Err(Failure::usage(format!("--format: {other}: it takes jsonl, csv or markdown")));
+            return Err(Failure::usage(format!(
+                "--format: {other}: it takes jsonl, csv or markdown"
+            )));
         }
     };
     let since_us = match args.since.as_deref() {

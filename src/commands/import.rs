@@ -103,7 +103,11 @@ impl Inflow<'_> {
         self.complaints += 1;
         if self.complaints <= COMPLAINTS_MAX {
             // A closed stderr is no reason to stop.
-            let _ = writeln!(self.err, "import: {} {place}: {what} cannot be read: the row is left out", table.remote());
+            let _ = writeln!(
+                self.err,
+                "import: {} {place}: {what} cannot be read: the row is left out",
+                table.remote()
+            );
         }
     }
 
@@ -183,8 +187,11 @@ pub fn run(
     let clock = |remote_id: i64, written: Written| unix_us(&zone, remote_id, written);
     let mut store = Store::open(&place.data_dir).map_err(Failure::failed)?;
     let keep_us = place.config.keep_history_ms.saturating_mul(1_000);
-    let cutoff_us =
-        if keep_us == 0 { i64::MIN } else { began_ms.saturating_mul(1_000).saturating_sub(keep_us) };
+    let cutoff_us = if keep_us == 0 {
+        i64::MIN
+    } else {
+        began_ms.saturating_mul(1_000).saturating_sub(keep_us)
+    };
     store
         .write(Durability::Process, |db| meta::set(db, ZONE, zone_name))
         .map_err(Failure::failed)?;
@@ -207,7 +214,9 @@ pub fn run(
         }
         ("supabase", Some(_)) => return Err(Failure::usage("import supabase: it takes no file")),
         (other, _) => {
-            return Err(Failure::usage(format!("import: {other}: it takes supabase, pgdump FILE or jsonl FILE")));
+            return Err(Failure::usage(format!(
+                "import: {other}: it takes supabase, pgdump FILE or jsonl FILE"
+            )));
         }
     };
     let (history, registry) = (flow.history, flow.registry);
@@ -232,7 +241,9 @@ fn report(
     } else {
         let line = |name: &str, counts: &Counts| {
             let Counts { read, new, known, skipped_old, bad } = counts;
-            format!("{name}: {read} read, {new} new, {known} known, {skipped_old} older than KEEP_HISTORY, {bad} bad")
+            format!(
+                "{name}: {read} read, {new} new, {known} known, {skipped_old} older than KEEP_HISTORY, {bad} bad"
+            )
         };
         format!("{}\n{}", line("chat_history", &history), line("user_registry", &registry))
     };
@@ -250,7 +261,10 @@ fn report_json(history: &Counts, registry: &Counts, took_ms: i64, error: Option<
     let mut out = String::from("{");
     for (name, counts) in [("chat_history", history), ("user_registry", registry)] {
         let Counts { read, new, known, skipped_old, bad } = counts;
-        let _ = write!(out, "\"{name}\":{{\"read\":{read},\"new\":{new},\"known\":{known},\"skipped_old\":{skipped_old},\"bad\":{bad}}},");
+        let _ = write!(
+            out,
+            "\"{name}\":{{\"read\":{read},\"new\":{new},\"known\":{known},\"skipped_old\":{skipped_old},\"bad\":{bad}}},"
+        );
     }
     let _ = write!(out, "\"seconds\":{}.{:03},\"error\":", took_ms / 1_000, took_ms % 1_000);
     match error {
@@ -277,7 +291,9 @@ fn from_supabase(
     outside: &mut Outside<'_>,
 ) -> Result<End, Failure> {
     let Some(remote) = &place.config.supabase else {
-        return Err(Failure::usage("import supabase: SUPABASE_URL is not set: set it and SUPABASE_KEY"));
+        return Err(Failure::usage(
+            "import supabase: SUPABASE_URL is not set: set it and SUPABASE_KEY",
+        ));
     };
     let url = remote.url.as_str();
     let (after, base, newest) = flow
@@ -305,9 +321,7 @@ fn from_supabase(
         if after >= upto {
             continue;
         }
-        if let Some(end) =
-            pull_history(flow, clock, outside, &mut puller, after, upto, sequence)?
-        {
+        if let Some(end) = pull_history(flow, clock, outside, &mut puller, after, upto, sequence)? {
             return Ok(end);
         }
     }
@@ -420,11 +434,7 @@ fn in_file(file: &str, why: &str) -> End {
     End::Broken(super::EXIT_FAILED, format!("{file}: {why}"))
 }
 
-fn from_dump(
-    flow: &mut Inflow<'_>,
-    file: &str,
-    clock: table::Clock<'_>,
-) -> Result<End, Failure> {
+fn from_dump(flow: &mut Inflow<'_>, file: &str, clock: table::Clock<'_>) -> Result<End, Failure> {
     let mut lines = Lines::open(file)?;
     let mut dump = Dump::default();
     let mut error = None;
@@ -449,7 +459,9 @@ fn from_dump(
             let place = format!("line {number}");
             let whole = row.is_whole();
             match row.table {
-                "chat_history" if whole => flow.history(table::history(&column, "id", clock), &place),
+                "chat_history" if whole => {
+                    flow.history(table::history(&column, "id", clock), &place)
+                }
                 "chat_history" => flow.history(Err("the row"), &place),
                 _ if whole => flow.registry(table::registry(&column, clock), &place),
                 _ => flow.registry(Err("the row"), &place),
@@ -498,7 +510,9 @@ fn from_json_lines(
                 flow.history(table::history(&column, "remote_id", clock), &place);
             }
             _ if !ended => {
-                error = Some(format!("it ends inside line {number}: the rows before are in; make the file again and import it again"));
+                error = Some(format!(
+                    "it ends inside line {number}: the rows before are in; make the file again and import it again"
+                ));
                 break;
             }
             _ => flow.history(Err("the line"), &place),

@@ -10,12 +10,7 @@ use crate::sync::{self, Options, Outside};
 use std::io::Write;
 
 /// What a run reports when there is nothing to synchronise with or nothing to send.
-fn nothing(
-    args: &cli::Sync,
-    text: &str,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
-) -> Outcome {
+fn nothing(args: &cli::Sync, text: &str, out: &mut dyn Write, err: &mut dyn Write) -> Outcome {
     if args.json {
         line(out, &Report::default().json())?;
     } else if args.verbose {
@@ -48,9 +43,7 @@ pub fn run(
         Err(error) => return Err(Failure::failed(error)),
     };
     let now_ms = (outside.now)().unix_ms;
-    store
-        .write(Durability::Process, |db| free_dead_lease(db, now_ms))
-        .map_err(Failure::failed)?;
+    store.write(Durability::Process, |db| free_dead_lease(db, now_ms)).map_err(Failure::failed)?;
     let options = Options {
         holder: format!("sync {process}"),
         rows_max: usize::try_from(place.config.sync_batch_rows).unwrap_or(usize::MAX),
@@ -107,7 +100,9 @@ fn say(
     if parked > 0 {
         line(
             err,
-            &format!("sync: {parked} rows were refused and set aside: mend the table, then `svs-bot sync --retry-parked`"),
+            &format!(
+                "sync: {parked} rows were refused and set aside: mend the table, then `svs-bot sync --retry-parked`"
+            ),
         )?;
     }
     if asked {

@@ -108,7 +108,9 @@ pub fn run(
     err: &mut dyn Write,
 ) -> Outcome {
     if place.config.supabase.is_none() {
-        return Err(Failure::usage("verify: SUPABASE_URL is not set: there is nothing to compare with"));
+        return Err(Failure::usage(
+            "verify: SUPABASE_URL is not set: there is nothing to compare with",
+        ));
     }
     let store = Store::open_existing(&place.data_dir).map_err(Failure::failed)?;
     let now_us = (outside.now)().unix_ms.saturating_mul(1_000);
@@ -123,7 +125,13 @@ pub fn run(
         .map_err(Failure::failed)?
         .and_then(|name| Zone::parse(&name, environment))
         .unwrap_or(Zone::Fixed(0));
-    let mut check = Check { store: &store, since_us, zone, puller: Puller::default(), findings: Findings::default() };
+    let mut check = Check {
+        store: &store,
+        since_us,
+        zone,
+        puller: Puller::default(),
+        findings: Findings::default(),
+    };
     let ended = check.history(outside).and_then(|()| check.registry(outside));
     let findings = check.findings;
     match ended {
@@ -137,7 +145,12 @@ pub fn run(
     say(args, &findings, out, err)
 }
 
-fn say(args: &cli::Verify, findings: &Findings, out: &mut dyn Write, err: &mut dyn Write) -> Outcome {
+fn say(
+    args: &cli::Verify,
+    findings: &Findings,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Outcome {
     let closed = |error: std::io::Error| Failure::failed(format!("output: {error}"));
     let code = if findings.listed.is_empty() { EXIT_OK } else { EXIT_FAILED };
     if args.json {
@@ -146,25 +159,36 @@ fn say(args: &cli::Verify, findings: &Findings, out: &mut dyn Write, err: &mut d
     }
     for difference in &findings.listed {
         let Difference { table, id, kind, fields } = difference;
-        let fields = if fields.is_empty() { String::new() } else { format!(": {}", fields.join(", ")) };
+        let fields =
+            if fields.is_empty() { String::new() } else { format!(": {}", fields.join(", ")) };
         writeln!(out, "{} {id}: {}{fields}", table.remote(), kind.name()).map_err(closed)?;
     }
     writeln!(out, "{} compared, {} equal", findings.compared, findings.equal).map_err(closed)?;
     if code != EXIT_OK {
         let count = findings.listed.len();
-        let _ = writeln!(err, "verify: {count} rows differ or are missing: `svs-bot import supabase` brings in what is missing here, `svs-bot sync` sends what waits");
+        let _ = writeln!(
+            err,
+            "verify: {count} rows differ or are missing: `svs-bot import supabase` brings in what is missing here, `svs-bot sync` sends what waits"
+        );
     }
     Ok(code)
 }
 
 fn to_json(days: u32, findings: &Findings) -> String {
     let Findings { compared, equal, listed, more } = findings;
-    let mut out = format!("{{\"days\":{days},\"compared\":{compared},\"equal\":{equal},\"more\":{more},\"differences\":[");
+    let mut out = format!(
+        "{{\"days\":{days},\"compared\":{compared},\"equal\":{equal},\"more\":{more},\"differences\":["
+    );
     for (at, difference) in listed.iter().enumerate() {
         let Difference { table, id, kind, fields } = difference;
         let comma = if at > 0 { "," } else { "" };
         let id = if *id == 0 { "null".to_owned() } else { id.to_string() };
-        let _ = write!(out, "{comma}{{\"table\":\"{}\",\"id\":{id},\"kind\":\"{}\",\"fields\":[", table.remote(), kind.name());
+        let _ = write!(
+            out,
+            "{comma}{{\"table\":\"{}\",\"id\":{id},\"kind\":\"{}\",\"fields\":[",
+            table.remote(),
+            kind.name()
+        );
         for (at, field) in fields.iter().enumerate() {
             let _ = write!(out, "{}\"{field}\"", if at > 0 { "," } else { "" });
         }

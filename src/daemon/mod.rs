@@ -22,7 +22,7 @@ mod shell;
 pub mod snapshot;
 pub mod workers;
 
-pub use shell::{Ended, Reread, Start, run};
+pub use shell::{Ended, Reread, Start, StopReceiver, StopSender, run, stop_pair};
 
 /// Bytes of one reply of Supabase; a page has at most 1000 rows of what we sent.
 pub const SYNC_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -32,6 +32,16 @@ const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
 /// Reads the settings again, for SIGHUP and `/reload`; the error is for the log.
 pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 
+/// Ends a daemon from outside by being dropped or used.
+pub type StopSender = tokio::sync::oneshot::Sender<()>;
+/// The daemon's end of it.
+pub type StopReceiver = tokio::sync::oneshot::Receiver<()>;
+
+/// A way to end a daemon from another thread.
+pub fn stop_pair() -> (StopSender, StopReceiver) {
+    tokio::sync::oneshot::channel()
+}
+
 /// How the daemon is started.
 pub struct Start<'a> {
     /// Checked settings.
@@ -51,7 +61,7 @@ pub struct Start<'a> {
     /// Called on SIGHUP after the settings: reopens the log file.
     pub reopen_log: Box<dyn Fn(&Config)>,
     /// Ends the daemon from outside, for `demo`; resolves when it should stop.
-    pub stop: Option<tokio::sync::oneshot::Receiver<()>>,
+    pub stop: Option<StopReceiver>,
 }
 
 /// How the daemon ended.

@@ -11,8 +11,8 @@ pub mod outbox;
 pub mod people;
 pub mod status;
 pub mod sync;
-pub mod transfer;
 pub mod tell;
+pub mod transfer;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -72,6 +72,9 @@ impl From<rusqlite::Error> for StoreError {
         Self::Sql(error)
     }
 }
+
+/// A connection or an open transaction, for those who hand it from one room file to the next.
+pub type Db = Connection;
 
 /// Results of this room.
 pub type Result<T> = std::result::Result<T, StoreError>;

@@ -3,8 +3,8 @@
 //! Invariant: importing a row again changes nothing; an imported row is never sent back; no function
 //! here holds more than one page of rows.
 
-use super::sync::{Db, HISTORY_COLUMNS, REMOTE_ID_MIN, read_history, registry_seen};
 use super::Result;
+use super::sync::{Db, HISTORY_COLUMNS, REMOTE_ID_MIN, read_history, registry_seen};
 use crate::types::row::{HistoryRow, RegistryRow};
 use crate::types::{ChatId, UserId};
 use rusqlite::{OptionalExtension, params};

@@ -74,7 +74,10 @@ impl Puller {
                 }
                 Fault::Stop { why, .. } => return Err(PullError { text: why, stop: true }),
                 Fault::Row { why } => {
-                    let text = format!("supabase: {} cannot be read ({why}): see `svs-bot check`", table.remote());
+                    let text = format!(
+                        "supabase: {} cannot be read ({why}): see `svs-bot check`",
+                        table.remote()
+                    );
                     return Err(PullError { text, stop: true });
                 }
                 Fault::Generated => (0, String::new()),

@@ -115,6 +115,9 @@ impl OwnedHistory {
     /// What it weighs in memory, about.
     pub fn bytes(&self) -> usize {
         let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        128 + text(&self.username) + text(&self.message) + text(&self.response) + self.metadata.len()
+        128 + text(&self.username)
+            + text(&self.message)
+            + text(&self.response)
+            + self.metadata.len()
     }
 }

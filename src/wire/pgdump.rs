@@ -129,7 +129,9 @@ impl Dump {
             }
             Inside::Nothing => return Ok(()),
         };
-        Err(format!("it ends {what}, at line {line}: the rows before are in; make the dump again and import it again"))
+        Err(format!(
+            "it ends {what}, at line {line}: the rows before are in; make the dump again and import it again"
+        ))
     }
 
     fn outside(&mut self, line: &str, on: &mut dyn FnMut(DumpRow)) -> Result<Inside, String> {
@@ -344,7 +346,9 @@ mod tests {
     #[test]
     fn copy_blocks_are_read_with_their_escapes() {
         check(
-            &format!("COPY public.chat_history (id, message_text) FROM stdin;\n1\ta\\tb\\nc\\\\n\n2\t\\N\n\\.\n{DONE}"),
+            &format!(
+                "COPY public.chat_history (id, message_text) FROM stdin;\n1\ta\\tb\\nc\\\\n\n2\t\\N\n\\.\n{DONE}"
+            ),
             &["chat_history 1 a\tb\nc\\n", "chat_history 2 NULL"],
             "",
         );
@@ -353,7 +357,9 @@ mod tests {
     #[test]
     fn other_tables_are_passed_over() {
         check(
-            &format!("COPY public.other (id, message_text) FROM stdin;\n1\tx\n\\.\nINSERT INTO public.other VALUES (1, 'a;\nINSERT INTO chat_history VALUES (9)');\nCOPY public.chat_history (id, message_text) FROM stdin;\n\\.\n{DONE}"),
+            &format!(
+                "COPY public.other (id, message_text) FROM stdin;\n1\tx\n\\.\nINSERT INTO public.other VALUES (1, 'a;\nINSERT INTO chat_history VALUES (9)');\nCOPY public.chat_history (id, message_text) FROM stdin;\n\\.\n{DONE}"
+            ),
             &[],
             "",
         );
@@ -362,7 +368,9 @@ mod tests {
     #[test]
     fn inserts_are_read_over_lines_and_in_rows() {
         check(
-            &format!("INSERT INTO public.chat_history (id, message_text) VALUES (1, 'it''s; (a)\nb');\nINSERT INTO \"public\".\"chat_history\" (id, message_text) VALUES\n\t(2, E'x\\n\\'y'),\n\t(3, NULL);\n{DONE}"),
+            &format!(
+                "INSERT INTO public.chat_history (id, message_text) VALUES (1, 'it''s; (a)\nb');\nINSERT INTO \"public\".\"chat_history\" (id, message_text) VALUES\n\t(2, E'x\\n\\'y'),\n\t(3, NULL);\n{DONE}"
+            ),
             &["chat_history 1 it's; (a)\nb", "chat_history 2 x\n'y", "chat_history 3 NULL"],
             "",
         );
@@ -371,12 +379,16 @@ mod tests {
     #[test]
     fn inserts_without_names_follow_the_table() {
         check(
-            &format!("CREATE TABLE public.chat_history (\n    message_text text,\n    id bigint NOT NULL,\n    CONSTRAINT c CHECK (true)\n);\nINSERT INTO public.chat_history VALUES ('hi', 4);\n{DONE}"),
+            &format!(
+                "CREATE TABLE public.chat_history (\n    message_text text,\n    id bigint NOT NULL,\n    CONSTRAINT c CHECK (true)\n);\nINSERT INTO public.chat_history VALUES ('hi', 4);\n{DONE}"
+            ),
             &["chat_history 4 hi"],
             "",
         );
         check(
-            &format!("INSERT INTO chat_history VALUES (5, 1, 2, 'n', 'hi', 'yo', 'm', '{{}}', '2026-01-01');\n{DONE}"),
+            &format!(
+                "INSERT INTO chat_history VALUES (5, 1, 2, 'n', 'hi', 'yo', 'm', '{{}}', '2026-01-01');\n{DONE}"
+            ),
             &["chat_history 5 hi"],
             "",
         );

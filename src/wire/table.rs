@@ -95,10 +95,7 @@ pub fn alias(metadata: &str) -> Option<i64> {
     json::parse(metadata.as_bytes()).ok()?.at(super::postgrest::METADATA_ID).i64()
 }
 
-fn whole(
-    column: &dyn Fn(&str) -> Option<String>,
-    name: &'static str,
-) -> Result<i64, &'static str> {
+fn whole(column: &dyn Fn(&str) -> Option<String>, name: &'static str) -> Result<i64, &'static str> {
     column(name).and_then(|text| text.trim().parse().ok()).ok_or(name)
 }
 

@@ -19,15 +19,24 @@ fn main() -> std::io::Result<()> {
     let days = args.next().and_then(|days| days.parse().ok()).unwrap_or(30);
     let seed = args.next().and_then(|seed| seed.parse().ok()).unwrap_or(1);
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{days} days, seed {seed}, one kill in 12 hours on average, 1 % of calls fail by nobody's fault.\n")?;
+    writeln!(
+        out,
+        "{days} days, seed {seed}, one kill in 12 hours on average, 1 % of calls fail by nobody's fault.\n"
+    )?;
     writeln!(
         out,
         "| keys / projects | questions a day | strategy | answered of possible | calls refused | wrongly set aside (key hours) | wait owner / vip / normal, s | kills | counter breaches |"
     )?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
-    for (keys, projects, questions) in
-        [(1, 1, 300), (1, 1, 1_500), (5, 5, 3_000), (10, 3, 2_000), (10, 3, 3_500), (50, 10, 6_000), (50, 10, 11_000)]
-    {
+    for (keys, projects, questions) in [
+        (1, 1, 300),
+        (1, 1, 1_500),
+        (5, 5, 3_000),
+        (10, 3, 2_000),
+        (10, 3, 3_500),
+        (50, 10, 6_000),
+        (50, 10, 11_000),
+    ] {
         let plan = Plan {
             seed,
             days,

@@ -47,12 +47,16 @@ impl Strategy for Plain {
             Tier::Flash => &[2, 3, 0, 1],
             Tier::Pro => &[4, 2, 3, 0, 1],
         };
-        let Some(model) = chain.iter().map(|at| LIMITS[*at].0).find(|name| !exclude.iter().any(|out| out == name))
+        let Some(model) = chain
+            .iter()
+            .map(|at| LIMITS[*at].0)
+            .find(|name| !exclude.iter().any(|out| out == name))
         else {
             return Said::Wait(now.unix_ms + 1_000);
         };
-        let free: Vec<usize> =
-            (0..self.keys).filter(|key| self.out_until.get(key).is_none_or(|until| *until <= now.unix_ms)).collect();
+        let free: Vec<usize> = (0..self.keys)
+            .filter(|key| self.out_until.get(key).is_none_or(|until| *until <= now.unix_ms))
+            .collect();
         if free.is_empty() {
             return Said::Wait(self.out_until.values().copied().min().unwrap_or(now.unix_ms));
         }

@@ -124,7 +124,13 @@ fn model_position(model: &str) -> usize {
 
 fn quota(window: Window, limit: u32, retry_ms: i64) -> ModelFailure {
     let learned = vec![(window, false, limit)];
-    ModelFailure::Quota(QuotaHit { window, tokens: false, limit: Some(limit), retry_ms: Some(retry_ms), learned })
+    ModelFailure::Quota(QuotaHit {
+        window,
+        tokens: false,
+        limit: Some(limit),
+        retry_ms: Some(retry_ms),
+        learned,
+    })
 }
 
 impl Gemini {
@@ -181,11 +187,22 @@ struct Question {
 enum Event {
     Question(Question),
     /// A call arrives at Gemini, sent by this run of the process.
-    Arrive { run: u64, ticket: i64, key: usize, model: usize },
+    Arrive {
+        run: u64,
+        ticket: i64,
+        key: usize,
+        model: usize,
+    },
     /// Its answer arrives here.
-    Answer { run: u64, ticket: i64, result: Result<Usage, ModelFailure> },
+    Answer {
+        run: u64,
+        ticket: i64,
+        result: Result<Usage, ModelFailure>,
+    },
     /// The model is overloaded for a while.
-    Overload { model: usize },
+    Overload {
+        model: usize,
+    },
     Wake,
     Hour,
     Midnight,
@@ -309,8 +326,14 @@ impl<'a> World<'a> {
                     0..=19 => Tier::Flash,
                     _ => Tier::Lite,
                 };
-                let question =
-                    Question { role, tier, came_ms, due_ms: came_ms, tries: 0, exclude: Vec::new() };
+                let question = Question {
+                    role,
+                    tier,
+                    came_ms,
+                    due_ms: came_ms,
+                    tries: 0,
+                    exclude: Vec::new(),
+                };
                 self.put(came_ms, Event::Question(question));
             }
         }
@@ -337,8 +360,12 @@ impl<'a> World<'a> {
                 *self.demand.entry((question.tier == Tier::Lite, privileged)).or_default() += 1;
                 self.waiting.push(question);
             }
-            Event::Arrive { run, ticket, key, model } => return self.arrive(run, ticket, key, model, now),
-            Event::Answer { run, ticket, result } if run == self.run => self.answer(ticket, &result, now),
+            Event::Arrive { run, ticket, key, model } => {
+                return self.arrive(run, ticket, key, model, now);
+            }
+            Event::Answer { run, ticket, result } if run == self.run => {
+                self.answer(ticket, &result, now)
+            }
             Event::Answer { .. } => return,
             Event::Wake => {
                 if self.wake_ms <= now.unix_ms {
@@ -386,7 +413,9 @@ impl<'a> World<'a> {
             let next = ready.min_by_key(|(_, question)| {
                 (if oldest { 0 } else { question.role.priority() }, question.came_ms)
             });
-            let Some((at, question)) = next.map(|(at, question)| (at, question.clone())) else { break };
+            let Some((at, question)) = next.map(|(at, question)| (at, question.clone())) else {
+                break;
+            };
             let dice = self.dice.generate::<u32>();
             match self.strategy.pick(question.role, question.tier, &question.exclude, now, dice) {
                 Said::Use { key, model, ticket } => {
@@ -515,7 +544,8 @@ impl<'a> World<'a> {
         for (project, model, used) in self.strategy.counts(now) {
             let at = model_position(&model);
             let truth = u64::from(self.gemini.counter(project, at, now.unix_ms).count);
-            let in_flight = self.asking.values().filter(|(_, asked, _)| *asked == model).count() as u64;
+            let in_flight =
+                self.asking.values().filter(|(_, asked, _)| *asked == model).count() as u64;
             let doubtful = self.doubtful.get(&(project, at)).copied().unwrap_or(0);
             if used < truth || used > truth + in_flight + doubtful {
                 self.report.breaches.push(format!(
@@ -545,7 +575,8 @@ impl<'a> World<'a> {
         let (flash, flash_kept) = room(2, 4);
         // Flash questions may go down to lite, not the other way.
         let flash_given = (of(false, false)).min(flash) + of(false, true).min(flash_kept);
-        let rest = of(false, false) + of(false, true) - flash_given.min(of(false, false) + of(false, true));
+        let rest = of(false, false) + of(false, true)
+            - flash_given.min(of(false, false) + of(false, true));
         let kept = (of(true, true) + of(false, true)).min(lite_kept);
         let lite_given = (of(true, false) + of(true, true) + rest).min(lite + kept);
         self.report.possible += flash_given + lite_given;

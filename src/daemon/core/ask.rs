@@ -11,12 +11,12 @@ use crate::engine::persona;
 use crate::engine::render;
 use crate::engine::settle::{self, Next};
 use crate::engine::speech::{self, Speech};
+use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
 use crate::types::model::{Finish, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
-use rusqlite::Connection;
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
 const FAIR_TURN_EVERY: u64 = 8;
@@ -33,12 +33,7 @@ const MEMORY_CHARS_MAX: usize = 200_000;
 
 impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
-    pub(super) fn start_asking(
-        &mut self,
-        db: &Connection,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
             return Ok(());
         }
@@ -56,7 +51,7 @@ impl State {
         Ok(())
     }
 
-    fn next_question(&mut self, db: &Connection, now: Now) -> Result<Option<(i64, i64)>> {
+    fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
         let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
         let mut oldest: Option<(i64, i64, i64)> = None;
         for class in classes() {
@@ -76,14 +71,7 @@ impl State {
         Ok(oldest.map(|(row, class, _)| (row, class)))
     }
 
-    fn take_up(
-        &mut self,
-        db: &Connection,
-        row: i64,
-        class: i64,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
         let (role, tier) = role_and_tier(class);
         let asking = inbox::load(db, row)?;
         let tried = self.live.tried.get(&row).cloned().unwrap_or_default();
@@ -123,7 +111,7 @@ impl State {
     /// Nobody of this class can be asked until then: the patient wait, the others are told when.
     fn no_key_now(
         &mut self,
-        db: &Connection,
+        db: &Db,
         class: i64,
         until_ms: i64,
         step: &mut Step,
@@ -162,7 +150,7 @@ impl State {
 
     fn ask_job(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         pick: &crate::engine::keypool::Pick,
         role: Role,
@@ -234,7 +222,7 @@ impl State {
 
     pub(super) fn asked(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asked: &Asked,
         step: &mut Step,
         now: Now,
@@ -257,7 +245,7 @@ impl State {
 
     fn answered(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         reply: &Reply,
         took_ms: i64,
@@ -316,7 +304,7 @@ impl State {
 
     fn not_answered(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         failure: &ModelFailure,
         model: &str,
@@ -355,7 +343,7 @@ impl State {
     /// Ends a question with an honest text instead of an answer; its round does not count.
     pub(super) fn give_up(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         speech: &Speech<'_>,
         outcome: AnswerOutcome,
@@ -372,7 +360,7 @@ impl State {
         self.finished(db, asking, now)
     }
 
-    fn finished(&mut self, db: &Connection, asking: &Asking, now: Now) -> Result<()> {
+    fn finished(&mut self, db: &Db, asking: &Asking, now: Now) -> Result<()> {
         self.live.pending = self.live.pending.saturating_sub(1);
         self.live.tried.remove(&asking.id);
         inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)

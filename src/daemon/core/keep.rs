@@ -2,9 +2,9 @@
 //! May not: ask, send or poll.
 
 use super::{End, Phase, State, Step};
+use crate::store::Db;
 use crate::store::{Result, inbox, ledger, meta, outbox, people, status, sync};
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
-use rusqlite::Connection;
 
 /// The lowest update not yet taken in; belongs to the bot of [`BOT_ID`].
 pub(crate) const NEXT_OFFSET: &str = "next_offset";
@@ -28,7 +28,7 @@ const SESSION_KEEP_MS: i64 = HOUR_MS;
 const PRUNE_ROWS_MAX: u32 = 1_000;
 
 impl State {
-    pub(super) fn keep_house(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn keep_house(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         if self
             .live
             .unsynced_since_ms
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    pub(super) fn judge_end(&mut self, db: &Connection, now: Now) -> Result<()> {
+    pub(super) fn judge_end(&mut self, db: &Db, now: Now) -> Result<()> {
         let in_hand = !self.live.asking.is_empty() || !self.live.sending.is_empty();
         match self.live.phase {
             Phase::Running => {}

@@ -11,6 +11,7 @@ mod send;
 pub mod start;
 mod sync;
 mod talk;
+mod tell;
 mod words;
 
 use super::event::{Event, Job};
@@ -19,10 +20,10 @@ use crate::config::Config;
 use crate::engine::keypool::Pool;
 use crate::engine::mask::Masker;
 use crate::engine::policy::Policy;
+use crate::store::Db;
 use crate::store::{Durability, Result, Store, history, inbox, ledger, meta, outbox};
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
-use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
@@ -223,13 +224,7 @@ impl State {
         }
     }
 
-    fn work(
-        &mut self,
-        db: &Connection,
-        events: &VecDeque<Event>,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
         for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
@@ -248,7 +243,7 @@ impl State {
         ledger::save(db, &self.pool.take_changes())
     }
 
-    fn apply(&mut self, db: &Connection, event: &Event, step: &mut Step, now: Now) -> Result<()> {
+    fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
             Event::Asked(asked) => self.asked(db, asked, step, now),
@@ -299,7 +294,7 @@ impl State {
     }
 
     /// Reads everything cached again, after a failed transaction or another program's commit.
-    pub(crate) fn reload_rows(&mut self, db: &Connection, now: Now) -> Result<()> {
+    pub(crate) fn reload_rows(&mut self, db: &Db, now: Now) -> Result<()> {
         self.live.pending = inbox::pending(db)?;
         self.live.offset = meta::get_i64(db, keep::NEXT_OFFSET)?.unwrap_or(0);
         self.live.blocked_until_ms.clear();
@@ -307,7 +302,7 @@ impl State {
         Ok(())
     }
 
-    fn notice_commands(&mut self, db: &Connection, now: Now) -> Result<()> {
+    fn notice_commands(&mut self, db: &Db, now: Now) -> Result<()> {
         let version = meta::data_version(db)?;
         if version != self.data_version {
             self.data_version = version;
@@ -319,7 +314,7 @@ impl State {
         Ok(())
     }
 
-    fn wake_ms(&self, db: &Connection, idle: bool, now: Now) -> Result<UnixMs> {
+    fn wake_ms(&self, db: &Db, idle: bool, now: Now) -> Result<UnixMs> {
         if !idle {
             return Ok(now.unix_ms);
         }

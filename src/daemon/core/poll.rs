@@ -3,10 +3,10 @@
 
 use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
+use crate::store::Db;
 use crate::store::{Result, inbox, meta};
 use crate::types::{MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
-use rusqlite::Connection;
 
 /// Telegram clamps longer waits to this (api-reference A2).
 const POLL_TIMEOUT_S: u32 = 50;
@@ -48,7 +48,7 @@ impl State {
 
     pub(super) fn polled(
         &mut self,
-        db: &Connection,
+        db: &Db,
         result: &std::result::Result<Vec<Fetched>, PollFailure>,
         step: &mut Step,
         now: Now,
@@ -63,13 +63,7 @@ impl State {
         }
     }
 
-    fn page(
-        &mut self,
-        db: &Connection,
-        updates: &[Fetched],
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    fn page(&mut self, db: &Db, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
         let polling = &mut self.live.polling;
         if !polling.trouble.is_empty() {
             log::info!("polling works again");
@@ -161,7 +155,7 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Connection, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;

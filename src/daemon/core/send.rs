@@ -4,11 +4,11 @@
 
 use super::{Count, Phase, State, Step};
 use crate::daemon::event::{Job, Purpose, SendFailure};
+use crate::store::Db;
 use crate::store::outbox::{self, Kind, Sending};
 use crate::store::{Result, people};
 use crate::types::{ChatId, HOUR_MS, MINUTE_MS, MessageId, Now, SECOND_MS, UserId};
 use crate::wire::telegram::TelegramError;
-use rusqlite::Connection;
 
 /// Waits between tries: doubling from the first to the last.
 const RETRY_MS_MIN: i64 = SECOND_MS;
@@ -33,12 +33,7 @@ enum Next {
 }
 
 impl State {
-    pub(super) fn start_sending(
-        &mut self,
-        db: &Connection,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    pub(super) fn start_sending(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         while self.live.sending.len() < super::SENDERS_MAX {
             let Some(sending) = outbox::claim(db, now.unix_ms)? else { return Ok(()) };
             self.live.sending.insert(sending.id);
@@ -49,7 +44,7 @@ impl State {
 
     pub(super) fn sent(
         &mut self,
-        db: &Connection,
+        db: &Db,
         sending: &Sending,
         result: &std::result::Result<MessageId, SendFailure>,
         took_ms: i64,
@@ -149,7 +144,7 @@ impl State {
     }
 
     /// Whether a row could be sent at this very moment.
-    pub(super) fn may_finish_sending(&self, db: &Connection, now: Now) -> Result<bool> {
+    pub(super) fn may_finish_sending(&self, db: &Db, now: Now) -> Result<bool> {
         match self.live.phase {
             Phase::Stopping { .. } => outbox::has_due(db, now.unix_ms).map(|due| !due),
             _ => Ok(outbox::pending(db)? == 0),

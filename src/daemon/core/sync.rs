@@ -3,13 +3,13 @@
 
 use super::{Count, Phase, State, Step};
 use crate::daemon::event::Job;
+use crate::store::Db;
 use crate::store::sync::Table;
 use crate::store::{Result, status};
 use crate::sync::report::Report;
 use crate::sync::{self, Options, SyncRun};
 use crate::types::{MINUTE_MS, Now, SECOND_MS};
 use crate::wire::{NetError, Response};
-use rusqlite::Connection;
 
 /// The pace after a run that ended in trouble, where the interval is shorter.
 const TROUBLE_MS: i64 = 30 * SECOND_MS;
@@ -27,7 +27,7 @@ impl State {
         able && running && live.sync_due_ms <= now.unix_ms
     }
 
-    pub(super) fn start_sync(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn start_sync(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         if !self.may_sync(now) {
             return Ok(());
         }
@@ -58,7 +58,7 @@ impl State {
 
     pub(super) fn synced(
         &mut self,
-        db: &Connection,
+        db: &Db,
         result: &std::result::Result<Response, NetError>,
         now: Now,
     ) -> Result<()> {
@@ -71,13 +71,7 @@ impl State {
         }
     }
 
-    fn sync_ended(
-        &mut self,
-        db: &Connection,
-        report: &Report,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    fn sync_ended(&mut self, db: &Db, report: &Report, step: &mut Step, now: Now) -> Result<()> {
         for table in Table::ALL {
             let of = report.of(table);
             step.counts.push(Count::Rows {
@@ -134,7 +128,7 @@ impl State {
     }
 
     /// Whether a drain has to wait for rows.
-    pub(super) fn has_unsynced(&self, db: &Connection) -> Result<bool> {
+    pub(super) fn has_unsynced(&self, db: &Db) -> Result<bool> {
         if self.config.supabase.is_none() || self.dry_run {
             return Ok(false);
         }

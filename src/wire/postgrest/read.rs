@@ -43,7 +43,9 @@ pub fn named_ids(body: &[u8]) -> Option<Vec<(i64, i64)>> {
 
 /// The pairs of every row.
 pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
-    let pair = |row: Ref<'_>| Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)));
+    let pair = |row: Ref<'_>| {
+        Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)))
+    };
     rows(body)?.root().list().map(pair).collect()
 }
 
