@@ -197,8 +197,8 @@ def what_only_the_operator_can_mend(w, _):
         ("alter table chat_history rename column model_used to model", "alter table chat_history rename column model to model_used", "column", "model_used"),
         ("alter table chat_history rename to old", "alter table old rename to chat_history", "table", "chat_history"),
         ("revoke all on chat_history from service_role", "grant all on chat_history to service_role", "grant", "service_role"),
-        ("alter table chat_history rename to t; create view chat_history as select * from t; grant all on chat_history to service_role",
-         "drop view chat_history; alter table t rename to chat_history", "table", "view"),
+        ("alter table chat_history rename to t; create view chat_history as select * from t limit 1; grant all on chat_history to service_role",
+         "drop view chat_history; alter table t rename to chat_history", "refused", "view"),
         ("create function no() returns trigger language plpgsql as $$ begin raise exception 'secret words: %', new.message_text; end $$; create trigger no before insert on chat_history for each row execute function no()",
          "drop trigger no on chat_history", "refused", "P0001"),
     ]
