@@ -116,7 +116,7 @@ impl State {
             Phase::Draining => {
                 let answered =
                     !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
-                if answered && !self.has_unsynced(db)? {
+                if answered && !self.has_unsynced(db, now)? {
                     self.live.end = Some(End::Drained);
                 }
             }
