@@ -1,6 +1,7 @@
 //! Owns: the few questions to the operating system that the standard library does not ask.
 //! May not: hold state; be called with anything but checked values.
-//! Invariant: with `store`'s counters this is the one room with `unsafe`; each block proves itself.
+//! Invariant: this is the one room with `unsafe`; each block proves itself. Besides `store` it is the
+//! only one to name `rusqlite`, for one counter.
 #![expect(unsafe_code, reason = "system calls that std does not wrap; audited block by block")]
 
 use crate::types::status::Disk;
@@ -28,9 +29,23 @@ pub fn disk(path: &Path) -> Option<Disk> {
     Some(Disk { free_bytes: free.saturating_mul(block), total_bytes: total.saturating_mul(block) })
 }
 
+/// Bytes that SQLite has from the allocator now, all connections of this process together.
+pub fn sqlite_bytes() -> Option<u64> {
+    // SAFETY: takes nothing, reads one counter under SQLite's own lock; legal at any time.
+    let bytes = unsafe { rusqlite::ffi::sqlite3_memory_used() };
+    u64::try_from(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_database_costs_something() {
+        let store = crate::store::Store::in_memory().unwrap();
+        assert!(sqlite_bytes() > Some(10_000));
+        drop(store);
+    }
 
     #[test]
     fn the_root_has_a_size_and_nowhere_has_none() {

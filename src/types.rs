@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod model;
+pub mod row;
 pub mod status;
 
 use std::fmt;
@@ -408,6 +409,13 @@ pub struct Part {
     pub plain: String,
     /// Whether `text` is HTML.
     pub html: bool,
+}
+
+impl Part {
+    /// A text without formatting.
+    pub fn plain(text: String) -> Self {
+        Self { plain: text.clone(), text, html: false }
+    }
 }
 
 /// Errors named by the next step: settle, come back, or give up for good.

@@ -48,6 +48,7 @@ CREATE INDEX inbox_lane    ON inbox (chat_id, topic_id, id) WHERE state IN (1, 2
 CREATE INDEX inbox_user    ON inbox (user_id) WHERE state IN (1, 2);
 CREATE INDEX inbox_message ON inbox (chat_id, message_id) WHERE state = 1;
 CREATE INDEX inbox_done    ON inbox (done_ms) WHERE state IN (3, 4);
+CREATE INDEX inbox_parked  ON inbox (id) WHERE state = 4;
 
 -- Files of waiting questions, by reference; an album has several.
 CREATE TABLE inbox_media (
@@ -196,12 +197,10 @@ CREATE TABLE registry (
   first_name    TEXT,
   keyword       TEXT,
   trigger_count INTEGER NOT NULL DEFAULT 0,
-  -- how many of trigger_count are known to be in Supabase
-  synced_count  INTEGER NOT NULL DEFAULT 0,
-  -- the count that a request now in flight would leave there; 0 none
+  -- the remote count that trigger_count builds on: what compare-and-swap compares; -1: no row seen there
+  synced_count  INTEGER NOT NULL DEFAULT -1,
+  -- the count that a request with an unknown outcome would leave there; 0 none
   sending_count INTEGER NOT NULL DEFAULT 0,
-  -- the remote count last seen, for compare-and-swap; -1 unknown
-  remote_count  INTEGER NOT NULL DEFAULT -1,
   last_us       INTEGER NOT NULL,
   created_us    INTEGER NOT NULL,
   -- 0 to send, 2 there, 3 parked
@@ -215,7 +214,9 @@ CREATE INDEX registry_parked ON registry (user_id, chat_id) WHERE sync = 3;
 -- People to erase in Supabase at the next sync.
 CREATE TABLE erasure (
   user_id  INTEGER PRIMARY KEY,
-  asked_ms INTEGER NOT NULL
+  asked_ms INTEGER NOT NULL,
+  -- 0: not erased there yet; else when to look once more for rows whose request committed late
+  again_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- Gemini keys by fingerprint (salted SHA-256), never by text.

@@ -127,7 +127,7 @@ fn change(action: Action, n: u32, place: &Place, fresh: &[u8], now: Now) -> Resu
     }
     let mut store = Store::open_existing(&place.data_dir).map_err(Failure::failed)?;
     let changed = store.write(Durability::Disk, |tx| {
-        let salt = ledger::install_salt(tx, fresh)?;
+        let salt = ledger::install_salt(tx, &secret_hash::hex(fresh))?;
         let mut pool = Pool::new(pool_settings(&place.config, &salt), ledger::load(tx, now)?, now);
         let changed = match action {
             Action::Revive(_) => pool.revive(n, now),

@@ -2,13 +2,13 @@
 //! May not: write to the database; show text that could move a terminal's cursor.
 
 use super::{EXIT_OK, Failure, Outcome, Place};
-use crate::calendar::{date_text, pacific_day, pacific_midnight_after};
+use crate::calendar::date_text;
 use crate::cli;
 use crate::daemon::http::status_json;
 use crate::daemon::quoting::{count, plain, size, span};
-use crate::daemon::{lock, memory, process};
+use crate::daemon::{lock, look, memory, pool, process};
+use crate::engine::keypool::Pool;
 use crate::store::Store;
-use crate::store::status::{Asked, KeyName};
 use crate::types::status::{Status, TABLES};
 use crate::types::{Now, UnixMs};
 use std::io::{self, Write};
@@ -19,16 +19,12 @@ pub const WATCH_EVERY_MS: u64 = 2_000;
 /// The longest name shown.
 const NAME_CHARS_MAX: usize = 24;
 
-/// What the shell knows and this room may not: the clock, fingerprints, limits.
+/// What the shell knows and this room may not: the clock, the terminal.
 pub struct Ways<'a> {
     /// The clock.
     pub now: &'a dyn Fn() -> Now,
     /// Waits for `--watch`; `Break` ends it.
     pub wait: &'a dyn Fn(u64) -> ControlFlow<()>,
-    /// The pool, hashed as the database of this directory knows it.
-    pub keys: &'a dyn Fn(&Store) -> Vec<KeyName>,
-    /// What the bot allows itself a day of a model whose learned limit is given (-1 unknown).
-    pub daily_limit: &'a dyn Fn(&str, i64) -> Option<u64>,
     /// Whether stdout is a terminal.
     pub is_terminal: bool,
 }
@@ -40,12 +36,11 @@ pub struct Ways<'a> {
 pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Write) -> Outcome {
     let store = Store::open_read_only(&place.data_dir).map_err(Failure::failed)?;
     loop {
-        let status = look(&store, place, ways)?;
+        let status = look(&store, place, (ways.now)())?;
         let text = if args.json {
             status_json(&status) + "\n"
         } else if args.memory {
-            let pid = lock::holder(&place.data_dir).flatten();
-            memory::report(&pid.map(|pid| process::read(Some(pid))).unwrap_or_default(), &status)
+            memory_of_daemon(place, &status)
         } else {
             picture(&status)
         };
@@ -57,42 +52,35 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
     }
 }
 
+/// From outside nobody sees SQLite's counter; `/debug/memory` shows it.
+fn memory_of_daemon(place: &Place, status: &Status) -> String {
+    let Some(pid) = lock::holder(&place.data_dir).flatten() else {
+        return "not running: no memory\n".to_owned();
+    };
+    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), None, status)
+}
+
 fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
     out.write_all(clear.as_bytes())?;
     out.write_all(text.as_bytes())?;
     out.flush()
 }
 
-/// The status of this place as of now: the database, and what Linux says of the daemon.
+/// The status of this place as of now: the database, the pool of keys over what it remembers, and
+/// what Linux says of the daemon.
 ///
 /// # Errors
 /// The database cannot be read.
-pub fn look(store: &Store, place: &Place, ways: &Ways<'_>) -> Result<Status, Failure> {
-    let now_ms = (ways.now)().unix_ms;
-    let config = &place.config;
-    let mut models: Vec<String> = Vec::new();
-    for chain in [&config.models.lite, &config.models.flash, &config.models.pro] {
-        models.extend(chain.iter().cloned());
-    }
-    models.sort();
-    models.dedup();
-    let mut status = store
-        .status(&Asked {
-            now_ms,
-            session_idle_ms: config.session_idle_ms,
-            vip_slots: config.vip_slots,
-            sync_enabled: config.supabase.is_some(),
-            keys: &(ways.keys)(store),
-            models: &models,
-            daily_limit: ways.daily_limit,
-            pacific_day: pacific_day(now_ms),
-            resets_ms: pacific_midnight_after(now_ms),
-        })
-        .map_err(Failure::failed)?;
+pub fn look(store: &Store, place: &Place, now: Now) -> Result<Status, Failure> {
+    let (rows, salt) = store.ledger(now).map_err(Failure::failed)?;
+    // Without a salt no key was ever used, and any fingerprint is as good.
+    let settings = pool::settings(&place.config, salt.as_deref().unwrap_or_default());
+    let keys = Pool::new(settings, rows, now);
+    let mut status =
+        look::look(store, &keys, &place.config, &place.data_dir, now).map_err(Failure::failed)?;
     let holder = lock::holder(&place.data_dir);
     status.running = holder.is_some();
     status.rss_bytes = holder.flatten().and_then(|pid| process::read(Some(pid)).resident_bytes);
-    status.disk = crate::os::disk(&place.data_dir);
     if !status.running {
         status.ready = false;
         status.reason =
@@ -291,7 +279,47 @@ fn ago(what: &str, at_ms: Option<UnixMs>, now_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::EXIT_FAILED;
+    use crate::config::Config;
     use crate::daemon::http::example;
+
+    fn show(json: bool, place: &Place) -> Result<String, Failure> {
+        let args =
+            cli::Status { env_file: None, data_dir: None, json, watch: !json, memory: false };
+        let ways = Ways {
+            now: &|| Now { unix_ms: example::NOW_MS },
+            wait: &|_| ControlFlow::Break(()),
+            is_terminal: false,
+        };
+        let mut out = Vec::new();
+        run(&args, place, &ways, &mut out).map(|code| assert_eq!(code, EXIT_OK))?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn it_works_without_a_daemon_and_sees_one_by_its_lock() {
+        let dir = std::env::temp_dir().join(format!("svs-status-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let place = Place { config: Config::sample(), data_dir: dir.clone(), env_file: None };
+        let missing = show(false, &place).unwrap_err();
+        assert_eq!(missing.code, EXIT_FAILED);
+        assert!(missing.text.contains("svs-bot run"), "{}", missing.text);
+        drop(Store::open(&dir).unwrap());
+        assert!(show(false, &place).unwrap().starts_with("state      DOWN, not running"));
+        assert!(show(true, &place).unwrap().contains("\"running\":false,\"ready\":false"));
+        let _lock = lock::take(&dir, std::process::id()).unwrap();
+        let json = show(true, &place).unwrap();
+        assert!(
+            json.contains("\"running\":true") && !json.contains("\"rss_bytes\":null"),
+            "{json}"
+        );
+        assert!(
+            json.contains("\"state\":\"ready\"") && json.contains("\"used_today\":0"),
+            "{json}"
+        );
+        assert!(!json.contains(place.config.keys[0].secret.expose()));
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 
     #[test]
     fn the_picture_is_aligned_and_harmless() {

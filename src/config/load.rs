@@ -123,6 +123,26 @@ fn data_dir_of(
     }
 }
 
+/// What is wrong with the values of one settings file alone; for `svs-bot env` and `init`.
+pub fn problems_of(values: &BTreeMap<String, String>, environment: &Environment) -> Vec<Problem> {
+    let mut raw = source::read_values("the file", values);
+    let (_, found, _) = parse::parse(&raw, environment);
+    raw.problems.extend(found);
+    raw.problems
+}
+
+/// The settings as they would be if these values came before every other source; for the checks of
+/// `svs-bot init`, before there is a file.
+pub fn draft(
+    values: &BTreeMap<String, String>,
+    environment: &Environment,
+) -> (Config, Vec<Problem>) {
+    let mut raw = source::read_draft(values, environment);
+    let (config, found, _) = parse::parse(&raw, environment);
+    raw.problems.extend(found);
+    (config, raw.problems)
+}
+
 /// See [`Config::sample`].
 pub(super) fn sample() -> Config {
     let values = [("TELEGRAM_BOT_TOKEN", "123456:sample-token"), ("GROUP_A_KEYS", "sample-key-1")];

@@ -7,6 +7,7 @@ mod keys;
 mod load;
 pub mod names;
 mod parse;
+pub mod private;
 mod services;
 pub mod source;
 #[cfg(test)]
@@ -14,12 +15,12 @@ mod tests;
 pub mod value;
 pub mod zone;
 
-pub use load::{DataDir, Loaded, Problem, data_dir, load};
+pub use load::{DataDir, Loaded, Problem, data_dir, draft, load, problems_of};
 pub use source::Environment;
 pub use value::{DURATION_TAKES, duration_ms};
 pub use zone::ZONE_TAKES;
 
-use crate::types::{ChatId, Group, Role, Secret, UserId};
+use crate::types::{ChatId, Group, MINUTE_MS, Role, SECOND_MS, Secret, UnixMs, UserId};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -142,6 +143,20 @@ pub struct QuietHours {
     pub to_min: u32,
     /// Whose clock.
     pub zone: Zone,
+}
+
+impl QuietHours {
+    /// When the quiet that rules at this instant ends; none where it is loud.
+    pub fn end_ms(&self, unix_ms: UnixMs) -> Option<UnixMs> {
+        const DAY_MIN: u32 = 24 * 60;
+        let unix_s = unix_ms.div_euclid(SECOND_MS);
+        let minute = self.zone.minute_of_day(unix_s);
+        let since_from = (minute + DAY_MIN - self.from_min % DAY_MIN) % DAY_MIN;
+        let length = (self.to_min + DAY_MIN - self.from_min % DAY_MIN) % DAY_MIN;
+        let start_of_minute_ms = unix_ms - unix_ms.rem_euclid(MINUTE_MS);
+        (since_from < length)
+            .then(|| start_of_minute_ms + i64::from(length - since_from) * MINUTE_MS)
+    }
 }
 
 /// Every setting, parsed and checked; nothing later doubts it.

@@ -30,6 +30,8 @@ const PROMPT_BYTES_MAX: usize = 64 * 1024;
 const SHOWN_CHARS_MAX: usize = 60;
 /// So many token characters in a row may be a key in the wrong place.
 const SECRET_RUN: usize = 20;
+/// So many digits before a colon may be a bot token in the wrong place.
+const TOKEN_DIGITS: usize = 5;
 /// The keywords of the earlier versions, in their listed spelling.
 const KEYWORDS: [&str; 9] = [
     "管理员",
@@ -287,9 +289,13 @@ pub(super) fn shown(setting: &str, value: &str) -> String {
         run = if is_token(byte) { run + 1 } else { 0 };
         run >= SECRET_RUN
     });
+    // `123456:…` is how a bot token begins.
+    let has_token = value.split_once(':').is_some_and(|(before, _)| {
+        before.bytes().rev().take_while(u8::is_ascii_digit).count() >= TOKEN_DIGITS
+    });
     let names_user = value.contains("://") && value.contains('@');
     let has_prefix = ["AIza", "AQ.", "sb_", "eyJ"].iter().any(|prefix| value.contains(prefix));
-    if is_secret || has_long_run || names_user || has_prefix {
+    if is_secret || has_long_run || has_token || names_user || has_prefix {
         return "a value that is not shown".to_owned();
     }
     let mut text: String = value.trim().chars().take(SHOWN_CHARS_MAX).collect();

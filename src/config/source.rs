@@ -11,6 +11,7 @@ use super::Problem;
 use super::dotenv;
 use super::names::{self, SETTINGS, Setting, UNGROUPED};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -24,7 +25,7 @@ pub const VALUE_BYTES_MAX: u64 = 256 * 1024;
 const CREDENTIALS_MAX: usize = 1_000;
 
 /// The world outside as an argument: what the settings, the data directory and zones come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The process environment.
     pub vars: BTreeMap<String, String>,
@@ -40,9 +41,16 @@ pub struct Environment {
     pub uid: Option<u32>,
 }
 
+impl fmt::Debug for Environment {
+    /// Without the variables: any of them may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
 impl Environment {
     /// The real one. Values that are not UTF-8 come with replacement characters, which no setting
-    /// but a prompt or a keyword takes.
+    /// but a prompt, a keyword or a path takes.
     #[expect(clippy::disallowed_methods, reason = "the one door to the environment")]
     pub fn real() -> Self {
         let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
@@ -86,7 +94,6 @@ impl Environment {
 }
 
 /// A value as some source gives it.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Found {
     /// The name that the operator wrote: an alias, or the `_FILE` form.
     pub(super) name: String,
@@ -140,6 +147,19 @@ pub(super) fn read_values(label: &str, values: &BTreeMap<String, String>) -> Raw
     raw
 }
 
+/// The values of a dialogue before those of the environment and the credentials.
+pub(super) fn read_draft(values: &BTreeMap<String, String>, environment: &Environment) -> Raw {
+    let mut raw = Raw::default();
+    let credentials = read_credentials(environment, &mut raw);
+    let sources = [
+        Source { label: "the dialogue", values },
+        Source { label: "the environment", values: &environment.vars },
+        Source { label: "$CREDENTIALS_DIRECTORY", values: &credentials },
+    ];
+    resolve(&sources, &mut raw);
+    raw
+}
+
 /// The whole of a file that must not be larger than `bytes_max`.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     read_open(File::open(path)?, bytes_max)
@@ -160,28 +180,44 @@ struct Source<'a> {
     values: &'a BTreeMap<String, String>,
 }
 
-/// A value that stands in a source, or in a file that the source names.
-enum Given<'a> {
-    Text(&'a str),
-    InFile(&'a str),
-}
-
 impl Source<'_> {
-    fn non_empty(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
-    }
     fn has(&self, setting: &Setting) -> bool {
         setting.names.iter().any(|name| {
             self.values.contains_key(*name) || self.values.contains_key(&file_form(name))
         })
     }
-    fn given(&self, name: &str) -> Option<Given<'_>> {
-        let in_file = || self.non_empty(&file_form(name)).map(Given::InFile);
-        self.non_empty(name).map(Given::Text).or_else(in_file)
-    }
 }
 
-fn file_form(name: &str) -> String {
+/// A value that stands in a source, or in a file that the source names.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Which of the setting's names.
+    pub name: &'static str,
+    /// Whether `text` is the path of `NAME_FILE`.
+    pub in_file: bool,
+    /// The text, never empty.
+    pub text: &'a str,
+}
+
+/// What one source gives under the names of a setting, the first to count first.
+pub fn given<'a>(
+    values: &'a BTreeMap<String, String>,
+    setting: &Setting,
+) -> impl Iterator<Item = Given<'a>> {
+    setting.names.iter().filter_map(|name| {
+        let inline = non_empty(values, name).map(|text| Given { name, in_file: false, text });
+        let in_file =
+            || non_empty(values, &file_form(name)).map(|text| Given { name, in_file: true, text });
+        inline.or_else(in_file)
+    })
+}
+
+fn non_empty<'a>(values: &'a BTreeMap<String, String>, name: &str) -> Option<&'a str> {
+    values.get(name).map(String::as_str).filter(|value| !value.trim().is_empty())
+}
+
+/// `X_FILE`
+pub fn file_form(name: &str) -> String {
     format!("{name}_FILE")
 }
 
@@ -196,8 +232,7 @@ fn resolve(sources: &[Source<'_>], raw: &mut Raw) {
         if raw.found.contains_key(setting.name) || raw.unread.contains(setting.name) {
             continue;
         }
-        let is_given =
-            |later: &&Source<'_>| setting.names.iter().any(|name| later.given(name).is_some());
+        let is_given = |later: &&Source<'_>| given(later.values, setting).next().is_some();
         if let Some(hidden) = deciding.find(is_given) {
             raw.warnings.push(format!(
                 "{}: empty in {}: this hides the value in {}",
@@ -210,7 +245,8 @@ fn resolve(sources: &[Source<'_>], raw: &mut Raw) {
 fn refuse_both_forms(source: &Source<'_>, setting: &Setting, raw: &mut Raw) {
     for name in setting.names {
         let file_name = file_form(name);
-        if source.non_empty(name).is_some() && source.non_empty(&file_name).is_some() {
+        let is_there = |name| non_empty(source.values, name).is_some();
+        if is_there(name) && is_there(&file_name) {
             let text = format!("given in {} beside {file_name}: keep one of the two", source.label);
             raw.problems.push(Problem::new(*name, text));
         }
@@ -219,20 +255,20 @@ fn refuse_both_forms(source: &Source<'_>, setting: &Setting, raw: &mut Raw) {
 
 /// Takes the first non-empty value, for the Python keys all of them.
 fn take(source: &Source<'_>, setting: &Setting, raw: &mut Raw) {
-    for name in setting.names {
-        let found = match source.given(name) {
-            None => continue,
-            Some(Given::Text(text)) => Found { name: (*name).to_owned(), value: text.to_owned() },
-            Some(Given::InFile(path)) => match read_value_file(Path::new(path.trim())) {
+    for Given { name, in_file, text } in given(source.values, setting) {
+        let found = if in_file {
+            match read_value_file(Path::new(text.trim())) {
                 Ok(value) if value.trim().is_empty() => continue,
                 Ok(value) => Found { name: file_form(name), value },
                 Err(why) => {
                     raw.unread.insert(setting.name);
-                    let text = format!("cannot read {}: {why}", shown_path(path.trim()));
+                    let text = format!("cannot read {}: {why}", shown_path(text.trim()));
                     raw.problems.push(Problem::new(file_form(name), text));
                     continue;
                 }
-            },
+            }
+        } else {
+            Found { name: name.to_owned(), value: text.to_owned() }
         };
         raw.found.entry(setting.name).or_default().push(found);
         if setting.name != UNGROUPED {

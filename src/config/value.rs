@@ -63,12 +63,12 @@ pub(super) fn switch(text: &str) -> Option<bool> {
 }
 
 /// The parts between commas (also Chinese ones) and line ends, trimmed, without empty ones.
-pub(super) fn list(text: &str) -> impl Iterator<Item = &str> {
+pub fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split([',', '，', '\n']).map(str::trim).filter(|item| !item.is_empty())
 }
 
 /// A text without the quotes around it, which some tools leave there (`docker --env-file`).
-pub(super) fn unquoted(text: &str) -> &str {
+pub fn unquoted(text: &str) -> &str {
     let text = text.trim();
     let inside = |quote: char| text.strip_prefix(quote)?.strip_suffix(quote);
     inside('"').or_else(|| inside('\'')).unwrap_or(text).trim()

@@ -51,12 +51,15 @@ impl Zone {
     }
 
     /// The instant at which this zone's clock shows `local_s` (seconds since 1970-01-01T00:00 of
-    /// that clock). Of a time shown twice it is the earlier one or the later one; a time that is
-    /// skipped is read as if the clock had not been changed yet.
+    /// that clock). Of a time shown twice it is the earlier one; a time that is skipped is read as
+    /// if the clock had not been changed yet.
     pub fn unix_s_of_local(&self, local_s: i64) -> i64 {
         let local_s = local_s.clamp(-INSTANT_S_MAX, INSTANT_S_MAX);
-        let guess = local_s - i64::from(self.offset_s(local_s));
-        local_s - i64::from(self.offset_s(guess))
+        // No zone is a whole day from UTC, and none changes its clock twice in two days.
+        let before = local_s - i64::from(self.offset_s(local_s - DAY_S));
+        let after = local_s - i64::from(self.offset_s(local_s + DAY_S));
+        let shows_it = |unix_s: i64| unix_s + i64::from(self.offset_s(unix_s)) == local_s;
+        if !shows_it(before) && shows_it(after) { after } else { before }
     }
 
     /// The minute of the day, 0–1439, that this zone's clock shows.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::calendar::parse_rfc3339;
+use crate::config::QuietHours;
 use std::path::PathBuf;
 
 /// A TZif file of version 2: an empty old block, then these changes and this rule.
@@ -148,9 +149,20 @@ fn the_local_clock_finds_its_instant() {
         ("2026-03-08T03:00:00Z", "2026-03-08T10:00:00Z"),
         ("2026-11-01T00:59:59Z", "2026-11-01T07:59:59Z"),
         ("2026-11-01T02:00:00Z", "2026-11-01T10:00:00Z"),
+        // Skipped, then shown twice.
+        ("2026-03-08T02:30:00Z", "2026-03-08T10:30:00Z"),
+        ("2026-11-01T01:30:00Z", "2026-11-01T08:30:00Z"),
     ];
     for (local, instant) in cases {
         assert_eq!(zone.unix_s_of_local(at(local)), at(instant), "{local}");
+    }
+    let east = Zone::Named("x".into(), tzif(&[], &[3_600], "CET-1CEST,M3.5.0,M10.5.0/3"));
+    for (local, instant) in [
+        ("2026-03-29T02:30:00Z", "2026-03-29T01:30:00Z"),
+        ("2026-10-25T02:30:00Z", "2026-10-25T00:30:00Z"),
+        ("2026-10-25T03:00:00Z", "2026-10-25T02:00:00Z"),
+    ] {
+        assert_eq!(east.unix_s_of_local(at(local)), at(instant), "{local}");
     }
     assert_eq!(zone.minute_of_day(at("2026-07-31T06:59:59Z")), 23 * 60 + 59);
     assert_eq!(Zone::Fixed(28_800).minute_of_day(at("2026-07-31T16:00:00Z")), 0);
@@ -191,5 +203,24 @@ fn the_machines_own_zoneinfo_agrees_where_there_is_one() {
         ("2090-07-01T00:00:00Z", -7),
     ] {
         assert_eq!(zone.offset_s(at(instant)), hours * 3_600, "{instant}");
+    }
+}
+
+#[test]
+fn quiet_hours_wrap_over_midnight_and_tell_when_they_end() {
+    let quiet = |from_min, to_min| QuietHours { from_min, to_min, zone: Zone::Fixed(28_800) };
+    let (night, noon) = (quiet(23 * 60, 7 * 60), quiet(12 * 60, 13 * 60 + 30));
+    let cases = [
+        (&night, "2026-01-31T14:59:59Z", None),
+        (&night, "2026-01-31T15:00:00Z", Some("2026-01-31T23:00:00Z")),
+        (&night, "2026-01-31T22:59:59Z", Some("2026-01-31T23:00:00Z")),
+        (&night, "2026-01-31T23:00:00Z", None),
+        (&noon, "2026-01-31T03:59:00Z", None),
+        (&noon, "2026-01-31T04:00:30Z", Some("2026-01-31T05:30:00Z")),
+        (&noon, "2026-01-31T05:30:00Z", None),
+    ];
+    for (hours, instant, ends) in cases {
+        let wanted = ends.map(|text| at(text) * 1_000);
+        assert_eq!(hours.end_ms(at(instant) * 1_000), wanted, "{instant}");
     }
 }

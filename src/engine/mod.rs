@@ -3,8 +3,13 @@
 
 pub mod access;
 pub mod keypool;
+pub mod mask;
+pub mod persona;
 pub mod policy;
+pub mod render;
 pub mod session;
+pub mod settle;
+pub mod speech;
 pub mod task;
 pub mod trigger;
 

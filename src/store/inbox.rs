@@ -157,17 +157,22 @@ pub fn add_media(db: &Connection, id: i64, n: usize, media: &Media) -> Result<()
     Ok(())
 }
 
-/// The waiting question of this album in this chat, with how many files it has.
+/// This person's waiting question of this album in this chat, with how many files it has.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn waiting_album(db: &Connection, chat: ChatId, album: &str) -> Result<Option<(i64, usize)>> {
+pub fn waiting_album(
+    db: &Connection,
+    chat: ChatId,
+    user: UserId,
+    album: &str,
+) -> Result<Option<(i64, usize)>> {
     Ok(db
         .prepare_cached(
             "SELECT id, (SELECT count(*) FROM inbox_media WHERE inbox_id = inbox.id) FROM inbox
-              WHERE chat_id = ?1 AND state = 1 AND album = ?2 ORDER BY id LIMIT 1",
+              WHERE user_id = ?2 AND state = 1 AND chat_id = ?1 AND album = ?3 ORDER BY id LIMIT 1",
         )?
-        .query_row(params![chat.0, album], |row| {
+        .query_row(params![chat.0, user.0, album], |row| {
             Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
         })
         .optional()?)
@@ -450,4 +455,18 @@ pub fn prune(db: &Connection, now_ms: UnixMs) -> Result<usize> {
               WHERE state IN (3, 4) AND done_ms < ?1 LIMIT ?2)",
         )?
         .execute(params![now_ms - REMEMBER_MS, PRUNE_ROWS_MAX])?)
+}
+
+/// Takeable questions of a class whose asker was not told yet that it may take long.
+///
+/// # Errors
+/// As SQLite says.
+pub fn untold(db: &Connection, class: i64, limit: u32) -> Result<Vec<i64>> {
+    db.prepare_cached(
+        "SELECT id FROM inbox WHERE state = 1 AND head = 1 AND class = ?1 AND told = 0
+          ORDER BY received_ms, id LIMIT ?2",
+    )?
+    .query_map(params![class, limit], |row| row.get(0))?
+    .map(|id| Ok(id?))
+    .collect()
 }

@@ -2,6 +2,7 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+pub mod erase;
 pub mod history;
 pub mod inbox;
 pub mod ledger;
@@ -9,6 +10,9 @@ pub mod meta;
 pub mod outbox;
 pub mod people;
 pub mod status;
+pub mod sync;
+pub mod tell;
+pub mod transfer;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -69,6 +73,9 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
+/// A connection or an open transaction, for those who hand it from one room file to the next.
+pub type Db = Connection;
+
 /// Results of this room.
 pub type Result<T> = std::result::Result<T, StoreError>;
 
@@ -114,6 +121,25 @@ impl Store {
         Self::open(dir)
     }
 
+    /// The connection, for the room's own functions.
+    pub fn connection(&self) -> &Connection {
+        &self.db
+    }
+
+    /// The version of SQLite that is compiled in.
+    pub fn sqlite_version() -> &'static str {
+        rusqlite::version()
+    }
+
+    /// Copies the live database to an empty file, consistent and compact.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        self.db.execute("VACUUM INTO ?1", [path.to_string_lossy()])?;
+        Ok(())
+    }
+
     /// A database in memory, for tests.
     ///
     /// # Errors
@@ -151,6 +177,19 @@ impl Store {
         let value = work(&tx)?;
         tx.commit()?;
         Ok(value)
+    }
+}
+
+impl Store {
+    /// Runs `work` without a transaction of its own, for statements that only read.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        work(&self.db)
     }
 }
 

@@ -333,3 +333,15 @@ pub fn prune(db: &Connection, now_ms: UnixMs) -> Result<usize> {
         .prepare_cached("DELETE FROM outbox_parked WHERE parked_ms < ?1")?
         .execute([now_ms - PARKED_KEEP_MS])?)
 }
+
+/// Whether any row could be sent now.
+///
+/// # Errors
+/// As SQLite says.
+pub fn has_due(db: &Connection, now_ms: UnixMs) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 0 AND head = 1 AND due_ms <= ?1)",
+        )?
+        .query_row([now_ms], |row| row.get(0))?)
+}

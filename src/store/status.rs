@@ -1,16 +1,16 @@
 //! Owns: reading how the bot is, without writing anything, beside a running daemon or without one;
 //! and the few facts that a daemon leaves in `meta` for that.
-//! May not: judge; compute fingerprints; hold secrets.
+//! May not: judge; hold secrets.
 //! Invariant: every query is bounded or walks an index of unfinished work only.
 
 use super::{
-    FILE_NAME, MIGRATIONS, Result, Store, StoreError, check_version, inbox, meta, outbox, people,
+    FILE_NAME, MIGRATIONS, Result, Store, StoreError, check_version, inbox, ledger, meta, outbox,
+    people,
 };
-use crate::types::status::{
-    Counts, Hour, KeyLine, KeyState, QuotaLine, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS,
-};
-use crate::types::{Group, HOUR_MS, UnixMs};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use crate::engine::keypool::LedgerRows;
+use crate::types::status::{Counts, Hour, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS};
+use crate::types::{HOUR_MS, Now, UnixMs};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -18,8 +18,6 @@ use std::path::Path;
 const PENDING_MAX: i64 = 1_000_000;
 /// Troubles shown.
 const TROUBLES_SHOWN: u32 = 10;
-/// (project, model) pairs shown; keys are few, so this is never reached in earnest.
-const QUOTA_LINES_MAX: u32 = 500;
 
 /// `meta` rows that the daemon writes for `status` and `check`.
 pub mod fact {
@@ -105,21 +103,9 @@ pub fn note_sync(db: &Connection, now_ms: UnixMs, error: Option<&str>) -> Result
     meta::set(db, fact::SYNC_LAST_ERROR, error.unwrap_or_default())
 }
 
-/// A key of the settings, as the caller knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyName {
-    /// Its number in `keys list`, from 1.
-    pub n: u32,
-    /// Where it was given.
-    pub group: Group,
-    /// All that may be shown.
-    pub last4: String,
-    /// Salted hash: how the database knows it.
-    pub fingerprint: String,
-}
-
 /// What the settings say, as far as a status needs it.
-pub struct Asked<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
     /// When.
     pub now_ms: UnixMs,
     /// `SESSION_IDLE`
@@ -128,16 +114,6 @@ pub struct Asked<'a> {
     pub vip_slots: u32,
     /// Whether Supabase is set.
     pub sync_enabled: bool,
-    /// The pool.
-    pub keys: &'a [KeyName],
-    /// Every model of the chains: a key is spent when it may use none of them today.
-    pub models: &'a [String],
-    /// What the bot allows itself a day of a model whose learned limit is given (-1 unknown).
-    pub daily_limit: &'a dyn Fn(&str, i64) -> Option<u64>,
-    /// The quota day and when it ends.
-    pub pacific_day: i64,
-    /// When the quota day ends.
-    pub resets_ms: UnixMs,
 }
 
 impl Store {
@@ -161,12 +137,20 @@ impl Store {
     }
 
     /// How the bot is, from the database alone: what a process knows (memory, disk, whether it
-    /// runs) is left empty.
+    /// runs) and what the pool knows (keys, quotas) is left empty.
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn status(&self, asked: &Asked<'_>) -> Result<Status> {
+    pub fn status(&self, asked: &Asked) -> Result<Status> {
         read(&self.db, asked)
+    }
+
+    /// What the pool of keys remembers, and the salt of its fingerprints, for a look at it.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn ledger(&self, now: Now) -> Result<(LedgerRows, Option<String>)> {
+        Ok((ledger::load(&self.db, now)?, ledger::salt(&self.db)?))
     }
 
     /// What the daemon left in `meta`.
@@ -200,6 +184,8 @@ pub struct Health {
     pub messages_parked: u64,
     /// Why the newest of them.
     pub message_reason: String,
+    /// Whether somebody was paired or made an owner at run time.
+    pub has_owner: bool,
     /// The newest instant in it.
     pub newest_ms: UnixMs,
 }
@@ -209,7 +195,7 @@ impl Store {
     ///
     /// # Errors
     /// As SQLite says; damage that it can describe is no error.
-    pub fn health(&self) -> Result<Health> {
+    pub fn health(&self, now: Now) -> Result<Health> {
         let db = &self.db;
         let text = |sql: &str| -> Result<String> {
             Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default())
@@ -236,11 +222,21 @@ impl Store {
             message_reason: text(
                 "SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1",
             )?,
+            has_owner: !people::granted_owners(db, now.unix_ms)?.is_empty(),
             newest_ms: newest_us / 1_000,
         })
     }
 }
 
+const INBOX_PARKED: &str = "SELECT count(*) FROM inbox WHERE state = 4";
+/// The first of every lane that waits; what is being asked has its own bound in time.
+const INBOX_OLDEST: &str = "SELECT min(received_ms) FROM inbox WHERE state = 1 AND head = 1";
+const HISTORY_PENDING: &str = "SELECT 1 FROM history WHERE sync IN (0, 1)";
+const HISTORY_PARKED: &str = "SELECT 1 FROM history WHERE sync = 3";
+const REGISTRY_PENDING: &str = "SELECT 1 FROM registry WHERE sync = 0";
+const REGISTRY_PARKED: &str = "SELECT 1 FROM registry WHERE sync = 3";
+const HOURS: &str =
+    "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour";
 const DATABASE_BYTES: &str =
     "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 
@@ -248,13 +244,13 @@ const DATABASE_BYTES: &str =
 ///
 /// # Errors
 /// As SQLite says.
-pub fn read(db: &Connection, asked: &Asked<'_>) -> Result<Status> {
+pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
     let left = published(db)?;
     let alive_ms = asked.now_ms.saturating_sub(asked.session_idle_ms);
     let vips = vips(db, alive_ms)?;
     let counts = Counts {
         inbox: u64::from(inbox::pending(db)?),
-        inbox_parked: number(db, "SELECT count(*) FROM inbox WHERE state = 4")?,
+        inbox_parked: number(db, INBOX_PARKED)?,
         inbox_oldest_ms: oldest(db)?,
         outbox: u64::from(outbox::pending(db)?),
         outbox_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
@@ -262,7 +258,6 @@ pub fn read(db: &Connection, asked: &Asked<'_>) -> Result<Status> {
         vip_used: u64::try_from(vips.len()).unwrap_or(u64::MAX),
         database_bytes: number(db, DATABASE_BYTES)?,
     };
-    let quota = quota(db, asked)?;
     Ok(Status {
         at_ms: asked.now_ms,
         running: false,
@@ -275,8 +270,8 @@ pub fn read(db: &Connection, asked: &Asked<'_>) -> Result<Status> {
         counts,
         vip_slots: asked.vip_slots,
         vips,
-        keys: keys(db, asked)?,
-        quota,
+        keys: Vec::new(),
+        quota: Vec::new(),
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,
@@ -289,8 +284,7 @@ fn number(db: &Connection, sql: &str) -> Result<u64> {
 }
 
 fn oldest(db: &Connection) -> Result<Option<UnixMs>> {
-    let sql = "SELECT min(received_ms) FROM inbox WHERE state IN (1, 2)";
-    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.flatten())
+    Ok(db.prepare_cached(INBOX_OLDEST)?.query_row([], |row| row.get(0)).optional()?.flatten())
 }
 
 fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
@@ -305,132 +299,16 @@ fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
     if enabled {
         let upto =
             |sql: &str| number(db, &format!("SELECT count(*) FROM ({sql} LIMIT {PENDING_MAX})"));
-        line.pending = [
-            upto("SELECT 1 FROM history WHERE sync IN (0, 1)")?,
-            upto("SELECT 1 FROM registry WHERE sync = 0")?,
-        ];
-        line.parked = [
-            upto("SELECT 1 FROM history WHERE sync = 3")?,
-            upto("SELECT 1 FROM registry WHERE sync = 3")?,
-        ];
+        line.pending = [upto(HISTORY_PENDING)?, upto(REGISTRY_PENDING)?];
+        line.parked = [upto(HISTORY_PARKED)?, upto(REGISTRY_PARKED)?];
     }
     Ok(line)
-}
-
-fn quota(db: &Connection, asked: &Asked<'_>) -> Result<Vec<QuotaLine>> {
-    let mut statement = db.prepare_cached(
-        "SELECT d.project, d.model, d.used, coalesce(q.rpd, -1)
-           FROM quota_day d LEFT JOIN quota q ON q.project = d.project AND q.model = d.model
-          WHERE d.day = ?1 ORDER BY d.project, d.model LIMIT ?2",
-    )?;
-    let lines = statement.query_map(params![asked.pacific_day, QUOTA_LINES_MAX], |row| {
-        let model: String = row.get(1)?;
-        let limit_today = (asked.daily_limit)(&model, row.get(3)?);
-        Ok(QuotaLine {
-            project: row.get(0)?,
-            model,
-            used_today: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
-            limit_today,
-            resets_ms: asked.resets_ms,
-        })
-    })?;
-    lines.map(|line| Ok(line?)).collect()
-}
-
-/// A row of `gemini_key`.
-#[derive(Default)]
-struct KeyRow {
-    project: String,
-    dead: String,
-    parked: bool,
-    resting_until_ms: UnixMs,
-    rest_reason: String,
-}
-
-fn keys(db: &Connection, asked: &Asked<'_>) -> Result<Vec<KeyLine>> {
-    let mut statement = db.prepare_cached(
-        "SELECT project, dead, parked, resting_until_ms, rest_reason
-           FROM gemini_key WHERE fingerprint = ?1",
-    )?;
-    let mut lines = Vec::with_capacity(asked.keys.len());
-    for key in asked.keys {
-        let row = statement
-            .query_row([&key.fingerprint], |row| {
-                Ok(KeyRow {
-                    project: row.get(0)?,
-                    dead: row.get(1)?,
-                    parked: row.get(2)?,
-                    resting_until_ms: row.get(3)?,
-                    rest_reason: row.get(4)?,
-                })
-            })
-            .optional()?
-            .unwrap_or_default();
-        let project = if row.project.is_empty() { &key.fingerprint } else { &row.project };
-        let spent_until_ms = spent_until(db, asked, project)?;
-        let (state, until_ms, reason) = judge(&row, spent_until_ms, asked.now_ms);
-        lines.push(KeyLine {
-            n: key.n,
-            group: key.group,
-            last4: key.last4.clone(),
-            state,
-            until_ms,
-            reason,
-        });
-    }
-    Ok(lines)
-}
-
-fn judge(
-    row: &KeyRow,
-    spent_until_ms: Option<UnixMs>,
-    now_ms: UnixMs,
-) -> (KeyState, Option<UnixMs>, String) {
-    if !row.dead.is_empty() {
-        (KeyState::Dead, None, row.dead.clone())
-    } else if row.parked {
-        (KeyState::Parked, None, "by the operator".to_owned())
-    } else if let Some(until_ms) = spent_until_ms {
-        (KeyState::Spent, Some(until_ms), "daily limit".to_owned())
-    } else if row.resting_until_ms > now_ms {
-        (KeyState::Resting, Some(row.resting_until_ms), row.rest_reason.clone())
-    } else {
-        (KeyState::Ready, None, String::new())
-    }
-}
-
-/// When the first model comes back, if the project may use none of them now for the day's sake.
-fn spent_until(db: &Connection, asked: &Asked<'_>, project: &str) -> Result<Option<UnixMs>> {
-    let mut back_ms: Option<UnixMs> = None;
-    let mut statement = db.prepare_cached(
-        "SELECT coalesce(max(q.until_ms), 0), coalesce(max(q.reason), ''), coalesce(max(q.rpd), -1),
-                coalesce((SELECT used FROM quota_day
-                           WHERE day = ?3 AND project = ?1 AND model = ?2), 0)
-           FROM quota q WHERE q.project = ?1 AND q.model = ?2",
-    )?;
-    for model in asked.models {
-        let (until_ms, reason, rpd, used): (i64, String, i64, i64) = statement
-            .query_row(params![project, model, asked.pacific_day], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-            })?;
-        let limit = (asked.daily_limit)(model, rpd);
-        let is_out = limit.is_some_and(|limit| u64::try_from(used).unwrap_or(0) >= limit);
-        let until_ms = match reason.as_str() {
-            "day" | "none" | "closed" if until_ms > asked.now_ms => until_ms,
-            _ if is_out => asked.resets_ms,
-            _ => return Ok(None),
-        };
-        back_ms = Some(back_ms.map_or(until_ms, |before| before.min(until_ms)));
-    }
-    Ok(back_ms)
 }
 
 fn hours(db: &Connection, now_ms: UnixMs) -> Result<Vec<Hour>> {
     let this = now_ms.div_euclid(HOUR_MS);
     let mut by_hour: BTreeMap<i64, Hour> = BTreeMap::new();
-    let mut statement = db.prepare_cached(
-        "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour",
-    )?;
+    let mut statement = db.prepare_cached(HOURS)?;
     let mut rows = statement.query([this - WEEK_HOURS, this])?;
     while let Some(row) = rows.next()? {
         let (at, value): (i64, i64) = (row.get(0)?, row.get(2)?);

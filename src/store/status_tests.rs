@@ -2,11 +2,6 @@ use super::*;
 use crate::store::Durability;
 
 const NOW_MS: i64 = 1_795_389_134_000;
-const DAY: i64 = 20_779;
-
-fn key(n: u32, group: Group) -> KeyName {
-    KeyName { n, group, last4: format!("000{n}"), fingerprint: format!("f{n}") }
-}
 
 fn look(sql: &str) -> Status {
     let mut store = Store::in_memory().unwrap();
@@ -16,18 +11,12 @@ fn look(sql: &str) -> Status {
             Ok(())
         })
         .unwrap();
-    let keys: Vec<KeyName> = (1..=6).map(|n| key(n, Group::A)).collect();
     store
         .status(&Asked {
             now_ms: NOW_MS,
             session_idle_ms: 600_000,
             vip_slots: 3,
             sync_enabled: true,
-            keys: &keys,
-            models: &["flash".to_owned(), "lite".to_owned()],
-            daily_limit: &|_, learned| u64::try_from(learned).ok(),
-            pacific_day: DAY,
-            resets_ms: NOW_MS + 9,
         })
         .unwrap()
 }
@@ -38,44 +27,7 @@ fn an_empty_database_is_a_status_of_zeros() {
     assert_eq!(status.counts.inbox, 0);
     assert!(status.counts.database_bytes > 0);
     assert_eq!(status.started_ms, None);
-    assert!(status.keys.iter().all(|key| key.state == KeyState::Ready));
     assert_eq!(status.week().map(|day| day.answers), [0; 7]);
-}
-
-#[test]
-fn each_key_is_in_the_worst_of_its_states() {
-    let status = look(&format!(
-        "INSERT INTO gemini_key (fingerprint, last4, project, dead, parked, resting_until_ms, rest_reason) VALUES
-           ('f1', '0001', '', '', 0, 0, ''),
-           ('f2', '0002', '', '', 0, {NOW_MS} + 5, 'minute limit'),
-           ('f3', '0003', 'p', '', 0, {NOW_MS} + 5, 'minute limit'),
-           ('f4', '0004', 'p', '', 1, 0, ''),
-           ('f5', '0005', 'p', 'leaked', 1, 0, ''),
-           ('f6', '0006', '', '', 0, {NOW_MS} - 5, 'over');
-         INSERT INTO quota (project, model, rpd, until_ms, reason) VALUES
-           ('p', 'flash', 20, {NOW_MS} + 7, 'day'), ('p', 'lite', 3, 0, ''),
-           ('f6', 'flash', 20, {NOW_MS} + 7, 'day'), ('f6', 'lite', 3, 0, '');
-         INSERT INTO quota_day (day, project, model, used) VALUES
-           ({DAY}, 'p', 'lite', 3), ({DAY}, 'f6', 'lite', 2), ({DAY} - 1, 'f6', 'lite', 99);"
-    ));
-    let got: Vec<_> = status.keys.iter().map(|key| (key.state, key.until_ms)).collect();
-    assert_eq!(
-        got,
-        [
-            (KeyState::Ready, None),
-            (KeyState::Resting, Some(NOW_MS + 5)),
-            (KeyState::Spent, Some(NOW_MS + 7)),
-            (KeyState::Parked, None),
-            (KeyState::Dead, None),
-            (KeyState::Ready, None),
-        ]
-    );
-    let quota: Vec<_> = status
-        .quota
-        .iter()
-        .map(|line| (line.project.as_str(), line.used_today, line.limit_today))
-        .collect();
-    assert_eq!(quota, [("f6", 2, Some(3)), ("p", 3, Some(3))]);
 }
 
 #[test]
@@ -83,6 +35,7 @@ fn queues_backlog_and_hours_are_counted() {
     let hour = NOW_MS / HOUR_MS;
     let status = look(&format!(
         "INSERT INTO inbox (update_id, state, received_ms) VALUES (1, 1, 50), (2, 2, 40), (3, 3, 1), (4, 4, 1);
+         UPDATE inbox SET head = 1 WHERE state = 1;
          INSERT INTO outbox_parked (id, chat_id, text, reason, parked_ms) VALUES (1, 1, '', '', 1);
          INSERT INTO history (chat_id, user_id, created_us, sync) VALUES
            (1, 1, 1, 0), (1, 1, 1, 1), (1, 1, 1, 2), (1, 1, 1, 3), (1, 1, 1, 4);
@@ -98,7 +51,7 @@ fn queues_backlog_and_hours_are_counted() {
          INSERT INTO trouble (at_ms, place, text) VALUES (1, 'sync', 'old'), (2, 'disk', 'new');"
     ));
     assert_eq!((status.counts.inbox, status.counts.inbox_parked), (2, 1));
-    assert_eq!(status.counts.inbox_oldest_ms, Some(40));
+    assert_eq!(status.counts.inbox_oldest_ms, Some(50));
     assert_eq!(status.counts.outbox_parked, 1);
     assert_eq!(status.sync.pending, [2, 1]);
     assert_eq!(status.sync.parked, [1, 0]);
@@ -139,4 +92,25 @@ fn a_look_writes_nothing_and_needs_a_database() {
     assert!(meta::set(&look.db, "a", "b").is_err());
     drop((look, live));
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn no_look_walks_a_whole_table() {
+    let store = Store::in_memory().unwrap();
+    for sql in [
+        INBOX_PARKED,
+        INBOX_OLDEST,
+        HISTORY_PENDING,
+        HISTORY_PARKED,
+        REGISTRY_PENDING,
+        REGISTRY_PARKED,
+        HOURS,
+    ] {
+        let mut plan = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = plan.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get(3).unwrap();
+            assert!(step.contains(" USING "), "{sql}: {step}");
+        }
+    }
 }

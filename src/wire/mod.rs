@@ -1,6 +1,12 @@
 //! Owns: plain `Request`/`Response` values; the JSON of each outside service lives in its own file.
 //! May not: open sockets, decide policy, name the engine, hold a secret.
 
+pub mod gemini;
+pub mod pgdump;
+pub mod postgrest;
+pub mod table;
+pub mod telegram;
+
 /// HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {

@@ -1,5 +1,6 @@
 //! Tables for the whole way from sources to `Config`; what both halves of them share.
 
+mod example;
 mod sources;
 mod values;
 

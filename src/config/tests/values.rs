@@ -1,7 +1,7 @@
 //! Tables: what a value may be, and what is said of one that may not.
 
 use super::*;
-use crate::config::{Config, LangSetting, Limit, LogFormat, ReplyFormat, StreamSetting, Zone};
+use crate::config::{LangSetting, Limit, LogFormat, ReplyFormat, StreamSetting, Zone};
 use crate::types::{ChatId, Group, Role, UserId};
 use std::collections::BTreeMap;
 
@@ -128,6 +128,7 @@ fn a_bad_value_names_its_setting_and_what_it_takes_and_nothing_of_a_secret() {
         ("SUPABASE_SERVICE_ROLE_KEY", "hunter2 x", "without blanks"),
         ("WORKERS", "hunter2-hunter2-hunter2", "not shown"),
         ("BOT_LANG", "AIzahunter2", "not shown"),
+        ("STREAM", "123456:hunter2", "not shown"),
     ];
     for (name, value, takes) in cases {
         let problems = of(&[(name, value)]).expect_err(&format!("{name}={value}"));

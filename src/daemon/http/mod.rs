@@ -36,7 +36,7 @@ use tokio::time::{timeout, timeout_at};
 /// that many others have come, and ten thousand slow ones only push out each other.
 const CONNECTIONS_MAX: usize = 64;
 /// From the first byte of a head (or the connection) to its end; then 408.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 5_000 });
 /// An open connection without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A reply that is not taken in that time.
@@ -84,7 +84,7 @@ pub fn spawn(addr: SocketAddr, token: Option<&Secret>, shared: Arc<Shared>) -> i
             runtime.block_on(async move {
                 match TcpListener::from_std(listener) {
                     Ok(listener) => serve(listener, Arc::new(guard), shared).await,
-                    Err(error) => log::error!(target: "http", error:%; "listener lost"),
+                    Err(error) => log::error!(target: "http.lost", error:%; "listener lost"),
                 }
             });
         },
@@ -99,7 +99,7 @@ async fn serve(listener: TcpListener, guard: Arc<Guard>, shared: Arc<Shared>) {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                log::debug!(target: "http", error:%; "accept failed");
+                log::debug!(target: "http.accept", error:%; "accept failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }

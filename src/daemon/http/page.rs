@@ -8,7 +8,8 @@ use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, W
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
 use std::fmt::Write as _;
 
-const STYLE: &str = include_str!("page.css");
+/// The policy of the reply knows its hash.
+pub(super) const STYLE: &str = include_str!("page.css");
 /// Bars of the day charts.
 const DAY_HOURS: i64 = 24;
 /// First size of the page's buffer.
@@ -78,7 +79,7 @@ impl Page {
             ("to send", count(counts.outbox), parked(counts.outbox_parked)),
             ("conversations", count(counts.sessions), None),
             ("slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
-            ("Telegram heard", poll.unwrap_or_else(|| "never".to_owned()), None),
+            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), None),
             ("memory", status.rss_bytes.map_or_else(|| "–".to_owned(), size), None),
             ("database", size(counts.database_bytes), disk),
             ("to Supabase", self.backlog(status), None),
@@ -140,7 +141,7 @@ impl Page {
     }
 
     fn quota(&mut self, quota: &[QuotaLine]) {
-        let heads = ["project", "model", "used", "of", "by the end of the day", "resets"];
+        let heads = ["project", "model", "used", "of", "forecast", "resets"];
         self.table("Quotas today", &heads, quota, |page, line| {
             page.cell(&line.project);
             page.cell(&line.model);
@@ -175,20 +176,24 @@ impl Page {
             .zip(sync.pending.iter().zip(&sync.parked))
             .map(|(table, (pending, parked))| (*table, *pending, *parked))
             .collect();
-        self.table("Supabase", &["table", "to send", "set aside"], &rows, |page, row| {
-            page.cell(row.0);
-            page.cell(&row.1.to_string());
-            page.cell(&row.2.to_string());
-        });
         let last = sync.last_success_ms.map(|at_ms| span(self.now_ms - at_ms));
-        self.out.push_str("<p class=\"quiet\">");
-        self.text(&match (last, &sync.last_error) {
+        let note = match (last, &sync.last_error) {
             (Some(age), None) => format!("all sent {age} ago"),
             (Some(age), Some(error)) => format!("all sent {age} ago; since then: {error}"),
             (None, Some(error)) => format!("never all sent: {error}"),
             (None, None) => "never all sent".to_owned(),
-        });
-        self.out.push_str("</p>");
+        };
+        self.noted_table(
+            "Supabase",
+            &note,
+            &["table", "to send", "set aside"],
+            &rows,
+            |page, row| {
+                page.cell(row.0);
+                page.cell(&row.1.to_string());
+                page.cell(&row.2.to_string());
+            },
+        );
     }
 
     fn troubles(&mut self, status: &Status) {
@@ -206,9 +211,25 @@ impl Page {
         title: &str,
         heads: &[&str],
         rows: &[T],
+        row: impl FnMut(&mut Self, &T),
+    ) {
+        self.noted_table(title, "", heads, rows, row);
+    }
+
+    fn noted_table<T>(
+        &mut self,
+        title: &str,
+        note: &str,
+        heads: &[&str],
+        rows: &[T],
         mut row: impl FnMut(&mut Self, &T),
     ) {
         let _ = write!(self.out, "<section><h2>{title}</h2>");
+        if !note.is_empty() {
+            self.out.push_str("<p class=\"quiet\">");
+            self.text(note);
+            self.out.push_str("</p>");
+        }
         if rows.is_empty() {
             self.out.push_str("<p class=\"quiet\">none</p></section>");
             return;

@@ -10,8 +10,10 @@ use crate::daemon::{memory, metrics, process};
 use crate::types::status::Status;
 use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 
-/// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+/// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
+/// its hash, so that no text which slipped through could restyle the page.
+const PAGE_POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-djASFBGVvdjeoGLNSVW9LVKaojIL+PnAYyhHHgct7dE='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -109,9 +111,7 @@ pub(super) fn reply(head: &Head, guard: &Guard, shared: &Shared) -> Reply {
             content_type: "text/html; charset=utf-8",
             body: page::render(&fresh(shared)),
         },
-        "/debug/memory" => {
-            |shared| Reply::text(200, memory::report(&process::read(None), &shared.status()))
-        }
+        "/debug/memory" => memory_page,
         _ => return Reply::text(404, "not found\n"),
     };
     if head.method != "GET" && head.method != "HEAD" {
@@ -130,6 +130,12 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
+}
+
+fn memory_page(shared: &Shared) -> Reply {
+    let parts = memory::Parts::read(None);
+    let sqlite_bytes = crate::os::sqlite_bytes();
+    Reply::text(200, memory::report(&process::read(None), &parts, sqlite_bytes, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.
@@ -165,6 +171,16 @@ fn http_date(at_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_policy_names_the_style_sheet_of_the_page() {
+        use base64::Engine as _;
+        let digest = ring::digest::digest(&ring::digest::SHA256, page::STYLE.as_bytes());
+        let hash = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
+        assert!(PAGE_POLICY.contains(&format!("'sha256-{hash}'")), "now it is sha256-{hash}");
+        let page = page::render(&Status::default());
+        assert!(page.contains(&format!("<style>{}</style>", page::STYLE)));
+    }
 
     #[test]
     fn dates_read_as_the_standard_asks() {

@@ -201,3 +201,13 @@ fn a_crowd_of_slow_clients_does_not_keep_others_out() {
     drop(crowd);
     assert_eq!(status_of(&bench.get("/metrics")), "200");
 }
+
+/// Serves the busy example to a browser until a line comes on stdin.
+#[test]
+#[ignore = "for eyes: waits for a line on stdin"]
+fn look_at_the_page() {
+    let bench = bench(None);
+    let mut line = String::new();
+    writeln!(io::stderr(), "http://{}/", bench.addr).unwrap();
+    io::stdin().read_line(&mut line).unwrap();
+}

@@ -1,0 +1,47 @@
+"""Starts the stand-ins for a witness, and finds what belongs to the repository."""
+
+import json
+import os
+import pathlib
+import subprocess
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TOKEN = "123456:stand-in"
+SPEC = ROOT / "tests" / "telegram-bot-api-spec" / "api.min.json"
+
+
+class StandIn:
+    """`with StandIn("--unlimited") as it:`, then `it.telegram`, `it.gemini`, `it.postgrest`."""
+
+    def __init__(self, *options):
+        program = os.environ.get("STANDIN", ROOT / "target" / "debug" / "examples" / "standin")
+        self.command = [str(program), *options]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        urls = json.loads(self.process.stdout.readline())
+        self.telegram, self.gemini, self.postgrest = (
+            urls[name] for name in ("telegram", "gemini", "postgrest")
+        )
+        self.bot = f"{self.telegram}/bot{TOKEN}"
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+
+
+def post(url, body=None, headers=None):
+    """POSTs JSON (or bytes) and returns status and JSON, errors as well."""
+    data = body if isinstance(body, bytes) else json.dumps(body or {}).encode()
+    request = urllib.request.Request(
+        url, data, {"Content-Type": "application/json", **(headers or {})}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)

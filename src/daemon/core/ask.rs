@@ -1,0 +1,461 @@
+//! Owns: which question is asked next, with what, and what follows from how that ended.
+//! May not: know a key's rules (the pool) or a model's errors (the wire).
+
+use super::accept::class_of;
+use super::{Asked as InFlight, Count, Phase, State, Step, words};
+use crate::calendar;
+use crate::daemon::event::{AskJob, Asked, Job};
+use crate::daemon::metrics::AnswerOutcome;
+use crate::engine::keypool::{Choice, Want};
+use crate::engine::persona;
+use crate::engine::render;
+use crate::engine::settle::{self, Next};
+use crate::engine::speech::{self, Speech};
+use crate::store::Db;
+use crate::store::inbox::{self, Asking};
+use crate::store::outbox::{self, Kind, Outgoing};
+use crate::store::{Result, history, meta, people};
+use crate::types::model::{Finish, ModelFailure, Reply};
+use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
+
+/// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
+const FAIR_TURN_EVERY: u64 = 8;
+/// Overdue questions refused in one turn.
+const OVERDUE_PER_TURN_MAX: u32 = 64;
+/// Typing is shown when an answer takes longer than this; most need it, instant ones do not.
+const TYPING_AFTER_MS: i64 = 400;
+/// Typing lasts 5 s at Telegram (api-reference A4).
+const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
+/// A wait longer than this is worth a word before it.
+const TELL_WAIT_MS: i64 = 20 * SECOND_MS;
+/// Characters of a question's memory that go along; oldest rounds give way.
+const MEMORY_CHARS_MAX: usize = 200_000;
+
+impl State {
+    /// Takes questions until the workers are busy, the queue is empty or no key is free.
+    pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
+            return Ok(());
+        }
+        self.live.blocked_until_ms.retain(|_, until_ms| *until_ms > now.unix_ms);
+        let mut waiting = self.live.pending as usize > self.live.asking.len();
+        while waiting && self.live.asking.len() < self.config.workers {
+            waiting = match self.next_question(db, now)? {
+                Some((row, class)) => {
+                    self.take_up(db, row, class, step, now)?;
+                    true
+                }
+                None => false,
+            };
+        }
+        Ok(())
+    }
+
+    fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
+        let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
+        let mut oldest: Option<(i64, i64, i64)> = None;
+        for class in classes() {
+            if self.live.blocked_until_ms.contains_key(&class) {
+                continue;
+            }
+            let Some((row, received_ms)) = inbox::first_of_class(db, class, now.unix_ms)? else {
+                continue;
+            };
+            if !oldest_first {
+                return Ok(Some((row, class)));
+            }
+            if oldest.is_none_or(|(_, _, before_ms)| received_ms < before_ms) {
+                oldest = Some((row, class, received_ms));
+            }
+        }
+        Ok(oldest.map(|(row, class, _)| (row, class)))
+    }
+
+    fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
+        let (role, tier) = role_and_tier(class);
+        let asking = inbox::load(db, row)?;
+        let tried = self.live.tried.get(&row).cloned().unwrap_or_default();
+        let want = Want { role, tier, tokens_guess: guess_tokens(&asking), exclude: &tried };
+        let dice = self.roll();
+        match self.pool.choose(&want, now, dice) {
+            Choice::Use(pick) => {
+                let asking = inbox::claim(db, row)?;
+                let lease = self.pool.reserve(&pick, want.tokens_guess, now);
+                let job = self.ask_job(db, &asking, &pick, role, now)?;
+                self.live.takes += 1;
+                self.live.asking.insert(
+                    row,
+                    InFlight {
+                        lane: asking.question.lane,
+                        lease,
+                        typing_due_ms: now.unix_ms + TYPING_AFTER_MS,
+                    },
+                );
+                step.jobs.push(Job::Ask(Box::new(job)));
+                Ok(())
+            }
+            // What this question was refused by is not what the class is refused by.
+            Choice::Wait { .. } | Choice::Never { .. } if !tried.is_empty() => {
+                self.live.tried.remove(&row);
+                let due_ms = now.unix_ms + self.backoff_ms(asking.attempts.max(1));
+                inbox::delay(db, row, due_ms)
+            }
+            Choice::Wait { until_ms, .. } => self.no_key_now(db, class, until_ms, step, now),
+            Choice::Never { why } => {
+                log::warn!("no key can serve {}: {why}", role.name());
+                self.give_up(db, &asking, &Speech::NoKeys, AnswerOutcome::Refused, step, now)
+            }
+        }
+    }
+
+    /// Nobody of this class can be asked until then: the patient wait, the others are told when.
+    fn no_key_now(
+        &mut self,
+        db: &Db,
+        class: i64,
+        until_ms: i64,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let until_ms = until_ms.max(now.unix_ms + 50);
+        self.live
+            .blocked_until_ms
+            .insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
+        // Whoever would have to wait longer than patience allows is told now and not later.
+        let too_late_ms = until_ms - self.config.patience_ms;
+        for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
+            let asking = inbox::load(db, row)?;
+            let until = words::until(lang_of(&asking), until_ms, now.unix_ms);
+            let speech = Speech::QuotaUntil { until: &until };
+            self.give_up(db, &asking, &speech, AnswerOutcome::Refused, step, now)?;
+        }
+        let wait_ms = until_ms - now.unix_ms;
+        if wait_ms >= TELL_WAIT_MS {
+            for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
+                let asking = inbox::load(db, row)?;
+                inbox::set_told(db, row)?;
+                let text = speech::say(
+                    lang_of(&asking),
+                    &Speech::WaitForKey { minutes: words::minutes(wait_ms) },
+                );
+                outbox::add(
+                    db,
+                    &answer_part(&asking, Part::plain(text), true, false),
+                    now.unix_ms,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask_job(
+        &mut self,
+        db: &Db,
+        asking: &Asking,
+        pick: &crate::engine::keypool::Pick,
+        role: Role,
+        now: Now,
+    ) -> Result<AskJob> {
+        let question = &asking.question;
+        // The round being asked is not yet in the history.
+        let memory =
+            question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
+        let mut turns = history::of_session(db, question.session, memory)?;
+        let mut room = MEMORY_CHARS_MAX;
+        turns.reverse();
+        turns.retain(|(asked, answered)| {
+            let size = asked.len() + answered.len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        turns.reverse();
+        let date = calendar::date_text(calendar::utc_day(now.unix_ms));
+        let system = persona::system_prompt(
+            self.config.system_prompt.as_deref(),
+            self.config.owner_system_prompt.as_deref(),
+            &persona::Facts {
+                role,
+                chat_kind: if question.addressed {
+                    ChatKind::Supergroup
+                } else {
+                    ChatKind::Private
+                },
+                name: &question.name,
+                round: (question.round > 0).then_some((question.round, question.rounds_max)),
+                date: &date,
+            },
+        );
+        Ok(AskJob {
+            inbox: asking.id,
+            key: self.key_secrets.get(pick.key).cloned().unwrap_or_default(),
+            model: pick.model.clone(),
+            system,
+            turns,
+            text: with_context(&question.context, &question.text, lang_of(asking)),
+            media: question.media.clone(),
+            stream: self.config.stream != crate::config::StreamSetting::Off,
+            report_growth: false,
+            timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
+            role,
+        })
+    }
+
+    /// Looks at keys in doubt, and typing for questions that take their time.
+    pub(super) fn start_calls(&mut self, step: &mut Step, now: Now) {
+        for key in self.pool.needs_check(now) {
+            if let Some(secret) = self.key_secrets.get(key) {
+                step.jobs.push(Job::CheckKey { key, secret: secret.clone() });
+            }
+        }
+        for asked in self.live.asking.values_mut() {
+            if asked.typing_due_ms <= now.unix_ms && self.live.calls < super::CALLS_MAX {
+                asked.typing_due_ms = now.unix_ms + TYPING_EVERY_MS;
+                self.live.calls += 1;
+                step.jobs.push(Job::Call {
+                    purpose: crate::daemon::event::Purpose::Typing(asked.lane),
+                    request: crate::wire::telegram::send_chat_action(asked.lane, "typing"),
+                });
+            }
+        }
+    }
+
+    pub(super) fn asked(
+        &mut self,
+        db: &Db,
+        asked: &Asked,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let Some(in_flight) = self.live.asking.remove(&asked.inbox) else { return Ok(()) };
+        let asking = inbox::load(db, asked.inbox)?;
+        let model = in_flight.lease.model.clone();
+        let effects = match &asked.result {
+            Ok(reply) => self.pool.settle(in_flight.lease, Ok(&reply.usage), now),
+            Err(failure) => self.pool.settle(in_flight.lease, Err(failure), now),
+        };
+        self.notices(db, &effects.notices, now)?;
+        let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
+        step.counts.push(Count::Gemini { model: model.clone(), outcome });
+        match &asked.result {
+            Ok(reply) => self.answered(db, &asking, reply, asked.took_ms, step, now),
+            Err(failure) => self.not_answered(db, &asking, failure, &model, step, now),
+        }
+    }
+
+    fn answered(
+        &mut self,
+        db: &Db,
+        asking: &Asking,
+        reply: &Reply,
+        took_ms: i64,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let question = &asking.question;
+        let text = self.masker.mask(&reply.text).unwrap_or_else(|| reply.text.clone());
+        let header = header(asking);
+        let mut parts = render::render(&text, header.as_deref());
+        let note = match reply.finish {
+            Finish::Stop => None,
+            Finish::TooLong | Finish::MaxTokens => Some(Speech::CutShort),
+            Finish::Blocked(_) => Some(Speech::StoppedByFilter),
+        };
+        if let Some(note) = note {
+            parts.push(Part::plain(speech::say(lang_of(asking), &note)));
+        }
+        let count = parts.len();
+        for (n, part) in parts.into_iter().enumerate() {
+            let mut what = answer_part(asking, part, n == 0, n + 1 == count);
+            what.model_ms = took_ms;
+            outbox::add(db, &what, now.unix_ms)?;
+        }
+        history::add(
+            db,
+            &history::Turn {
+                session: question.session,
+                chat: question.lane.chat,
+                topic: question.lane.topic,
+                user: question.user,
+                username: &question.name,
+                message: &question.text,
+                response: &text,
+                model: &reply.model,
+                metadata: &metadata(asking),
+                created_us: now.unix_ms * 1_000,
+            },
+        )?;
+        if question.session != 0 {
+            people::touch_session(db, question.session, now.unix_ms)?;
+        }
+        let tokens = (i64::from(reply.usage.input), i64::from(reply.usage.output));
+        meta::tally(db, now.unix_ms, "answers", 1)?;
+        meta::tally(db, now.unix_ms, "tokens_in", tokens.0)?;
+        meta::tally(db, now.unix_ms, "tokens_out", tokens.1)?;
+        meta::tally(db, now.unix_ms, "answer_ms", now.unix_ms - asking.received_ms)?;
+        step.counts.push(Count::Tokens {
+            model: reply.model.clone(),
+            input: reply.usage.input,
+            output: reply.usage.output,
+        });
+        step.counts.push(Count::Answer(role_of(asking), AnswerOutcome::Answered));
+        self.finished(db, asking, now)
+    }
+
+    fn not_answered(
+        &mut self,
+        db: &Db,
+        asking: &Asking,
+        failure: &ModelFailure,
+        model: &str,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let waited_ms = now.unix_ms - asking.received_ms;
+        log::debug!(
+            "question {}: {} from {model}, attempt {}",
+            asking.id,
+            failure.label(),
+            asking.attempts
+        );
+        if let ModelFailure::BadRequest { why } = failure {
+            log::warn!("question {}: gemini refuses the request: {why}", asking.id);
+        }
+        match settle::next(failure, asking.attempts, waited_ms, self.config.patience_ms) {
+            Next::Elsewhere => {
+                let tried = self.live.tried.entry(asking.id).or_default();
+                if settle::blames_model(failure) && !tried.iter().any(|known| known == model) {
+                    tried.push(model.to_owned());
+                }
+                inbox::put_back(db, asking.id, 0)
+            }
+            Next::Later { after_ms } => {
+                let after_ms = self.jitter_ms(after_ms);
+                inbox::put_back(db, asking.id, now.unix_ms + after_ms)
+            }
+            Next::GiveUp(reason) => {
+                let (speech, outcome) = failure_words(&reason);
+                self.give_up(db, asking, &speech, outcome, step, now)
+            }
+        }
+    }
+
+    /// Ends a question with an honest text instead of an answer; its round does not count.
+    pub(super) fn give_up(
+        &mut self,
+        db: &Db,
+        asking: &Asking,
+        speech: &Speech<'_>,
+        outcome: AnswerOutcome,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let text = speech::say(lang_of(asking), speech);
+        outbox::add(db, &answer_part(asking, Part::plain(text), true, true), now.unix_ms)?;
+        if asking.question.session != 0 {
+            people::give_round_back(db, asking.question.session)?;
+        }
+        meta::tally(db, now.unix_ms, outcome.name(), 1)?;
+        step.counts.push(Count::Answer(role_of(asking), outcome));
+        self.finished(db, asking, now)
+    }
+
+    fn finished(&mut self, db: &Db, asking: &Asking, now: Now) -> Result<()> {
+        self.live.pending = self.live.pending.saturating_sub(1);
+        self.live.tried.remove(&asking.id);
+        inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)
+    }
+}
+
+fn classes() -> impl Iterator<Item = i64> {
+    Role::ALL
+        .into_iter()
+        .flat_map(|role| [Tier::Pro, Tier::Flash, Tier::Lite].map(|tier| class_of(role, tier)))
+}
+
+fn role_and_tier(class: i64) -> (Role, Tier) {
+    let role =
+        Role::ALL.into_iter().find(|role| role.priority() == class / 4).unwrap_or(Role::Guest);
+    let tier = match class % 4 {
+        2 => Tier::Pro,
+        1 => Tier::Flash,
+        _ => Tier::Lite,
+    };
+    (role, tier)
+}
+
+fn role_of(asking: &Asking) -> Role {
+    Role::from_name(&asking.role).unwrap_or(Role::Guest)
+}
+
+fn lang_of(asking: &Asking) -> Lang {
+    if asking.lang == words::code(Lang::En) { Lang::En } else { Lang::Zh }
+}
+
+fn header(asking: &Asking) -> Option<String> {
+    let question = &asking.question;
+    question.addressed.then(|| match question.round {
+        0 => format!("@{}", question.name),
+        round => format!("@{}, {round}/{}", question.name, question.rounds_max),
+    })
+}
+
+fn answer_part(asking: &Asking, part: Part, first: bool, last: bool) -> Outgoing {
+    let question = &asking.question;
+    Outgoing {
+        lane: question.lane,
+        inbox: asking.id,
+        kind: Kind::Send,
+        text: part.text,
+        plain: part.plain,
+        html: part.html,
+        markup: String::new(),
+        reply_to: if first && question.addressed { question.message } else { MessageId(0) },
+        message: MessageId(0),
+        silent: false,
+        received_ms: if last { asking.received_ms } else { 0 },
+        model_ms: 0,
+        last,
+    }
+}
+
+/// About four bytes of Latin or one character of Chinese to a token (api-reference B7); rather more.
+fn guess_tokens(asking: &Asking) -> u32 {
+    let text = &asking.question.text;
+    let wide = text.chars().filter(|c| !c.is_ascii()).count();
+    let tokens = wide + (text.len().saturating_sub(wide * 3)) / 4 + 400;
+    u32::try_from(tokens + asking.question.media.len() * 1_500).unwrap_or(u32::MAX)
+}
+
+fn with_context(context: &str, text: &str, lang: Lang) -> String {
+    if context.is_empty() {
+        return text.to_owned();
+    }
+    let intro = match lang {
+        Lang::Zh => "（回复的内容）",
+        Lang::En => "(In reply to:)",
+    };
+    let quoted = context.lines().map(|line| format!("> {line}")).collect::<Vec<_>>().join("\n");
+    format!("{intro}\n{quoted}\n\n{text}")
+}
+
+fn metadata(asking: &Asking) -> String {
+    let Some(media) = asking.question.media.first() else { return "{}".to_owned() };
+    let bytes: u64 = asking.question.media.iter().map(|file| file.size).sum();
+    format!(
+        "{{\"media\":\"{}\",\"files\":{},\"bytes\":{bytes}}}",
+        media.kind.name(),
+        asking.question.media.len()
+    )
+}
+
+fn failure_words(reason: &settle::GiveUp) -> (Speech<'_>, AnswerOutcome) {
+    match reason {
+        settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
+        settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
+        settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
+        settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
+        settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
+        settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),
+    }
+}

@@ -1,0 +1,368 @@
+//! Owns: the loop's state and its turn: events in, rows changed in one transaction, jobs out.
+//! May not: open a socket, read a clock, start a thread.
+//! Invariant: a job leaves only after the transaction that claimed it is committed; when that fails,
+//! nothing has happened, the events are kept and everything cached is read again from the rows.
+
+mod accept;
+mod ask;
+mod keep;
+mod poll;
+mod send;
+pub mod start;
+mod sync;
+mod talk;
+mod tell;
+mod words;
+
+use super::event::{Event, Job};
+use super::metrics::{Metrics, RowOutcome};
+use crate::config::Config;
+use crate::engine::keypool::Pool;
+use crate::engine::mask::Masker;
+use crate::engine::policy::Policy;
+use crate::store::Db;
+use crate::store::{Durability, Result, Store, history, inbox, ledger, meta, outbox};
+use crate::types::{Lane, Now, Secret, UnixMs};
+use nanorand::{Rng, WyRand};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
+pub const SENDERS_MAX: usize = 8;
+/// Calls without consequences (typing, callback answers) at once; more are dropped, not queued.
+pub const CALLS_MAX: usize = 8;
+/// Events taken into one transaction.
+const EVENTS_PER_TURN_MAX: usize = 256;
+/// A commit that was not synced is synced after this long (contract §5.1: the last second).
+const SYNC_AFTER_MS: i64 = 800;
+/// The loop turns at least this often, to notice what commands wrote (contract §1: 5 s).
+const IDLE_TURN_MS: i64 = 4_500;
+
+/// What the loop does at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Polls, asks, sends.
+    Running,
+    /// Polls no more, answers and synchronises everything, then ends.
+    Draining,
+    /// Ends as soon as what is in hand is finished, at `until_ms` at the latest.
+    Stopping {
+        /// Whatever is then in hand is put back.
+        until_ms: UnixMs,
+    },
+}
+
+/// Why the loop ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// As asked.
+    Stopped,
+    /// Drained to the last row.
+    Drained,
+    /// Telegram does not know the token.
+    TokenRefused(String),
+}
+
+/// What a turn asks of the shell.
+#[derive(Debug, Default)]
+pub struct Turn {
+    /// To be started now.
+    pub jobs: Vec<Job>,
+    /// The next turn comes at this instant, or with the next event.
+    pub wake_ms: UnixMs,
+    /// The loop is over.
+    pub end: Option<End>,
+}
+
+/// A question that a worker is asking.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) lane: Lane,
+    pub(crate) lease: crate::engine::keypool::Lease,
+    pub(crate) typing_due_ms: UnixMs,
+}
+
+/// How polling goes.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Polling {
+    pub(crate) in_flight: bool,
+    pub(crate) not_before_ms: UnixMs,
+    pub(crate) failures: u32,
+    pub(crate) conflicts: u32,
+    pub(crate) last_ok_ms: UnixMs,
+    /// Why the bot is not ready, empty when it is.
+    pub(crate) trouble: String,
+    pub(crate) conflict_last_ms: UnixMs,
+    /// 1 after a page that could not be read as a page.
+    pub(crate) limit: u32,
+}
+
+/// What is undone when a transaction fails.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) phase: Phase,
+    pub(crate) offset: i64,
+    pub(crate) polling: Polling,
+    pub(crate) me_known: bool,
+    pub(crate) me_in_flight: bool,
+    pub(crate) commands_set: bool,
+    pub(crate) asking: BTreeMap<i64, Asked>,
+    /// Models a question was refused by already, so that it goes on elsewhere.
+    pub(crate) tried: BTreeMap<i64, Vec<String>>,
+    pub(crate) sending: BTreeSet<i64>,
+    pub(crate) calls: usize,
+    pub(crate) pending: u32,
+    pub(crate) takes: u64,
+    /// Until when nothing can be asked for a class (role's priority × 4 + tier).
+    pub(crate) blocked_until_ms: BTreeMap<i64, UnixMs>,
+    pub(crate) sync_in_flight: bool,
+    pub(crate) sync_due_ms: UnixMs,
+    pub(crate) unsynced_since_ms: Option<UnixMs>,
+    pub(crate) housekeeping_due_ms: UnixMs,
+    pub(crate) end: Option<End>,
+}
+
+/// Everything the loop knows beside the database.
+pub struct State {
+    pub(crate) config: Config,
+    pub(crate) policy: Policy,
+    pub(crate) masker: Masker,
+    pub(crate) pool: Pool,
+    /// Key texts by position in the pool.
+    pub(crate) key_secrets: Vec<Secret>,
+    pub(crate) metrics: Metrics,
+    pub(crate) dice: WyRand,
+    pub(crate) data_version: i64,
+    pub(crate) live: Live,
+    pub(crate) dry_run: bool,
+    pub(crate) started_ms: UnixMs,
+    pub(crate) salt: String,
+    pub(crate) reload_wanted: bool,
+    pub(crate) status_due_ms: UnixMs,
+    pub(crate) pid: u32,
+    /// The synchronisation under way; dropped when its transaction fails.
+    pub(crate) sync_run: Option<crate::sync::SyncRun>,
+    /// What was last said of its trouble, so that it is said once.
+    pub(crate) sync_trouble: String,
+}
+
+/// What one turn collects until its transaction is committed.
+#[derive(Default)]
+pub(crate) struct Step {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) counts: Vec<Count>,
+}
+
+/// Counts to be made once the transaction is committed.
+pub(crate) enum Count {
+    Update(&'static str),
+    Answer(crate::types::Role, super::metrics::AnswerOutcome),
+    Latency { seconds: f64, added_seconds: f64 },
+    Gemini { model: String, outcome: &'static str },
+    Tokens { model: String, input: u32, output: u32 },
+    TelegramError(Option<u16>),
+    Rows { table: &'static str, sent: u64, already: u64, parked: u64 },
+}
+
+/// The daemon without its shell: a database and a state.
+pub struct Core {
+    /// The one connection of the loop.
+    pub store: Store,
+    /// The rest.
+    pub state: State,
+}
+
+impl Core {
+    /// Takes what waits, decides, commits, and says what to do next. Events that were taken into a
+    /// committed turn leave the queue; when the turn fails they stay and the error says why.
+    ///
+    /// # Errors
+    /// The database refused; nothing has changed.
+    pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
+        let Self { store, state } = self;
+        let taken = events.len().min(EVENTS_PER_TURN_MAX);
+        let durability = state.durability(events, now);
+        let saved = state.live.clone();
+        let mut batch: VecDeque<Event> = events.drain(..taken).collect();
+        let mut step = Step::default();
+        let result = store.write(durability, |tx| state.work(tx, &batch, &mut step, now));
+        match result {
+            Ok(()) => {
+                batch.clear();
+                state.committed(durability, &mut step, now);
+                let wake_ms = state.wake_ms(&store.db, events.is_empty(), now)?;
+                Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
+            }
+            Err(error) => {
+                // Back to the front, in order.
+                while let Some(event) = batch.pop_back() {
+                    events.push_front(event);
+                }
+                state.live = saved;
+                state.sync_run = None;
+                state.reload_rows(&store.db, now)?;
+                Err(error)
+            }
+        }
+    }
+}
+
+impl State {
+    /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
+    fn durability(&self, events: &VecDeque<Event>, now: Now) -> Durability {
+        let takes_in = events
+            .iter()
+            .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
+        let asks = self.live.asking.len() < self.config.workers
+            && (self.live.pending as usize) > self.live.asking.len()
+            && self.live.blocked_until_ms.values().all(|until_ms| *until_ms <= now.unix_ms);
+        let stale =
+            self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
+        if takes_in || asks || stale || self.may_sync(now) {
+            Durability::Disk
+        } else {
+            Durability::Process
+        }
+    }
+
+    fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
+        self.notice_commands(db, now)?;
+        // Finished work first, new updates last: what is free can then be used at once.
+        for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
+            self.apply(db, event, step, now)?;
+        }
+        for event in events.iter().filter(|event| matches!(event, Event::Polled(_))) {
+            self.apply(db, event, step, now)?;
+        }
+        self.keep_house(db, step, now)?;
+        self.start_asking(db, step, now)?;
+        self.start_sending(db, step, now)?;
+        self.start_polling(step, now);
+        self.start_sync(db, step, now)?;
+        self.start_calls(step, now);
+        self.judge_end(db, now)?;
+        ledger::save(db, &self.pool.take_changes())
+    }
+
+    fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
+        match event {
+            Event::Polled(result) => self.polled(db, result, step, now),
+            Event::Asked(asked) => self.asked(db, asked, step, now),
+            Event::Sent { sending, result, took_ms } => {
+                self.sent(db, sending, result, *took_ms, step, now)
+            }
+            Event::Called { purpose, result } => {
+                self.called(*purpose, result, step, now);
+                Ok(())
+            }
+            Event::Ready(result) => self.ready(db, result, now),
+            Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
+            Event::Stop => {
+                self.stop(now);
+                Ok(())
+            }
+            // The shell reads the settings again and calls `reconfigure`.
+            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } => Ok(()),
+            Event::Synced(result) => self.synced(db, result, now),
+        }
+    }
+
+    fn committed(&mut self, durability: Durability, step: &mut Step, now: Now) {
+        self.live.unsynced_since_ms = match (durability, self.live.unsynced_since_ms) {
+            (Durability::Disk, _) => None,
+            (Durability::Process, Some(since)) => Some(since),
+            (Durability::Process, None) => Some(now.unix_ms),
+        };
+        for count in step.counts.drain(..) {
+            match count {
+                Count::Update(kind) => self.metrics.update(kind),
+                Count::Answer(role, outcome) => self.metrics.answer(role, outcome),
+                Count::Latency { seconds, added_seconds } => {
+                    self.metrics.answered(seconds, added_seconds);
+                }
+                Count::Gemini { model, outcome } => self.metrics.gemini(&model, outcome),
+                Count::Tokens { model, input, output } => {
+                    self.metrics.tokens(&model, input, output)
+                }
+                Count::TelegramError(code) => self.metrics.telegram_error(code),
+                Count::Rows { table, sent, already, parked } => {
+                    self.metrics.sync_rows(table, RowOutcome::Sent, sent);
+                    self.metrics.sync_rows(table, RowOutcome::Already, already);
+                    self.metrics.sync_rows(table, RowOutcome::Parked, parked);
+                }
+            }
+        }
+    }
+
+    /// Reads everything cached again, after a failed transaction or another program's commit.
+    pub(crate) fn reload_rows(&mut self, db: &Db, now: Now) -> Result<()> {
+        self.live.pending = inbox::pending(db)?;
+        self.live.offset = meta::get_i64(db, keep::NEXT_OFFSET)?.unwrap_or(0);
+        self.live.blocked_until_ms.clear();
+        self.pool.replace_rows(ledger::load(db, now)?, now);
+        Ok(())
+    }
+
+    fn notice_commands(&mut self, db: &Db, now: Now) -> Result<()> {
+        let version = meta::data_version(db)?;
+        if version != self.data_version {
+            self.data_version = version;
+            self.reload_rows(db, now)?;
+            for request in meta::take_requests(db)? {
+                self.requested(&request, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn wake_ms(&self, db: &Db, idle: bool, now: Now) -> Result<UnixMs> {
+        if !idle {
+            return Ok(now.unix_ms);
+        }
+        let mut wake_ms = now.unix_ms + IDLE_TURN_MS;
+        let mut consider = |at_ms: Option<UnixMs>| {
+            if let Some(at_ms) = at_ms {
+                wake_ms = wake_ms.min(at_ms.max(now.unix_ms));
+            }
+        };
+        consider(self.live.unsynced_since_ms.map(|since| since + SYNC_AFTER_MS));
+        consider(inbox::next_due_ms(db, now.unix_ms)?);
+        consider(outbox::next_due_ms(db, now.unix_ms)?);
+        consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
+        consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
+        if !self.live.polling.in_flight && self.live.phase == Phase::Running {
+            consider(Some(self.live.polling.not_before_ms));
+        }
+        if self.config.supabase.is_some() && !self.live.sync_in_flight {
+            consider(Some(self.live.sync_due_ms));
+        }
+        if let Phase::Stopping { until_ms } = self.live.phase {
+            consider(Some(until_ms));
+        }
+        Ok(wake_ms)
+    }
+
+    pub(crate) fn roll(&mut self) -> u32 {
+        self.dice.generate()
+    }
+
+    /// `base_ms` and up to a quarter more, so that many do not come back at once.
+    pub(crate) fn jitter_ms(&mut self, base_ms: i64) -> i64 {
+        base_ms + i64::from(self.roll()) % (base_ms / 4).max(1)
+    }
+}
+
+/// Puts everything back that an earlier process left in hand; the only recovery there is.
+///
+/// # Errors
+/// As SQLite says.
+pub fn recover(store: &mut Store) -> Result<(usize, usize)> {
+    store.write(Durability::Process, |tx| Ok((inbox::recover(tx)?, outbox::recover(tx)?)))
+}
+
+/// The instant of the newest row, for the clock.
+///
+/// # Errors
+/// As SQLite says.
+pub fn newest_row_ms(store: &Store) -> Result<UnixMs> {
+    history::newest_ms(&store.db)
+}

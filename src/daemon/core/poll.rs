@@ -1,0 +1,199 @@
+//! Owns: when to poll, and what follows from how a poll ended.
+//! May not: confirm an update that is not committed.
+
+use super::{Count, End, Phase, State, Step, keep};
+use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
+use crate::store::Db;
+use crate::store::{Result, inbox, meta};
+use crate::types::{MINUTE_MS, Now, SECOND_MS};
+use crate::wire::telegram::{Conflict, TelegramError};
+
+/// Telegram clamps longer waits to this (api-reference A2).
+const POLL_TIMEOUT_S: u32 = 50;
+/// Updates of one page; their texts together are bounded by the reader.
+const POLL_LIMIT: u32 = 100;
+/// First wait after a failed poll; doubles up to the last.
+const BACKOFF_MS_MIN: i64 = SECOND_MS;
+const BACKOFF_MS_MAX: i64 = MINUTE_MS;
+/// After so many 409s in a row somebody else is polling, and it is not our own late request.
+const CONFLICTS_MAX: u32 = 3;
+/// Longer than any poll, so that two pollers cannot end each other in turn for ever.
+const CONFLICT_WAIT_MS: i64 = 70 * SECOND_MS;
+
+impl State {
+    pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
+        if self.live.phase != Phase::Running || self.live.end.is_some() {
+            return;
+        }
+        if !self.live.me_known
+            && !self.live.me_in_flight
+            && self.live.polling.not_before_ms <= now.unix_ms
+        {
+            self.live.me_in_flight = true;
+            step.jobs.push(Job::Me);
+        }
+        // Decisions need our own name; an earlier start has left it in the rows.
+        let named = self.live.me_known || !self.policy.bot_name.is_empty();
+        let polling = &mut self.live.polling;
+        if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
+            polling.in_flight = true;
+            let limit = if polling.limit == 0 { POLL_LIMIT } else { polling.limit };
+            step.jobs.push(Job::Poll {
+                offset: self.live.offset,
+                timeout_s: POLL_TIMEOUT_S,
+                limit,
+            });
+        }
+    }
+
+    pub(super) fn polled(
+        &mut self,
+        db: &Db,
+        result: &std::result::Result<Vec<Fetched>, PollFailure>,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        self.live.polling.in_flight = false;
+        match result {
+            Ok(updates) => self.page(db, updates, step, now),
+            Err(failure) => {
+                self.poll_failed(failure, step, now);
+                Ok(())
+            }
+        }
+    }
+
+    fn page(&mut self, db: &Db, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
+        let polling = &mut self.live.polling;
+        if !polling.trouble.is_empty() {
+            log::info!("polling works again");
+            polling.trouble.clear();
+        }
+        polling.failures = 0;
+        polling.conflicts = 0;
+        polling.limit = 0;
+        polling.not_before_ms = 0;
+        polling.last_ok_ms = now.unix_ms;
+        if self.live.phase != Phase::Running {
+            // Not stored, so not confirmed: whoever polls next gets them.
+            return Ok(());
+        }
+        for update in updates {
+            if let Some(row) = inbox::accept(db, update.id, now.unix_ms)? {
+                self.update(db, row, update, step, now)?;
+            }
+            self.live.offset = update.id.0.saturating_add(1);
+        }
+        if !updates.is_empty() {
+            meta::set(db, keep::NEXT_OFFSET, &self.live.offset.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn poll_failed(&mut self, failure: &PollFailure, step: &mut Step, now: Now) {
+        let first_contact = self.live.polling.last_ok_ms == 0;
+        self.live.polling.failures = self.live.polling.failures.saturating_add(1);
+        let backoff_ms = self.backoff_ms(self.live.polling.failures);
+        let (wait_ms, trouble) = match failure {
+            PollFailure::Telegram(error) => {
+                step.counts.push(Count::TelegramError(Some(error.code())));
+                match error {
+                    TelegramError::Unauthorized | TelegramError::NotFound if first_contact => {
+                        self.live.end = Some(End::TokenRefused(token_refused()));
+                        return;
+                    }
+                    TelegramError::Unauthorized | TelegramError::NotFound => {
+                        (MINUTE_MS, token_refused())
+                    }
+                    TelegramError::RetryAfter { seconds } => {
+                        (i64::from(*seconds) * SECOND_MS, "telegram asks for a pause".to_owned())
+                    }
+                    TelegramError::Conflict(kind) => self.conflict(*kind, step, now),
+                    other => (backoff_ms, format!("telegram: {other}")),
+                }
+            }
+            PollFailure::Net(error) => {
+                step.counts.push(Count::TelegramError(None));
+                (backoff_ms, format!("telegram: {}", error.text))
+            }
+            PollFailure::Unreadable(why) => {
+                // One update of the page is to blame: find it alone.
+                self.live.polling.limit = 1;
+                (backoff_ms, format!("telegram: a page of updates cannot be read: {why}"))
+            }
+        };
+        let polling = &mut self.live.polling;
+        if polling.trouble != trouble {
+            log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
+            polling.trouble = trouble;
+        }
+        polling.not_before_ms = now.unix_ms + wait_ms;
+    }
+
+    fn conflict(&mut self, kind: Conflict, step: &mut Step, now: Now) -> (i64, String) {
+        let polling = &mut self.live.polling;
+        polling.conflicts = polling.conflicts.saturating_add(1);
+        if kind == Conflict::WebhookActive {
+            step.jobs.push(Job::RemoveWebhook);
+            return (2 * SECOND_MS, "telegram: a webhook is set: it is being removed".to_owned());
+        }
+        if polling.conflicts < CONFLICTS_MAX {
+            // Our own poll of a moment ago may still be held there.
+            return (3 * SECOND_MS, "telegram: another poll was just open".to_owned());
+        }
+        polling.conflict_last_ms = now.unix_ms;
+        let cause = "telegram: 409 again and again: another program polls with this token: stop the \
+                     other one (an old bot, a second box) or give this one its own token";
+        (CONFLICT_WAIT_MS, cause.to_owned())
+    }
+
+    pub(super) fn backoff_ms(&mut self, failures: u32) -> i64 {
+        let base_ms = BACKOFF_MS_MIN
+            .checked_shl(failures.saturating_sub(1).min(16))
+            .unwrap_or(BACKOFF_MS_MAX)
+            .min(BACKOFF_MS_MAX);
+        self.jitter_ms(base_ms)
+    }
+
+    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
+        match result {
+            SetupResult::Me(Ok((me, privacy_off))) => {
+                self.live.me_in_flight = false;
+                self.live.me_known = true;
+                self.policy.bot = me.id;
+                self.policy.bot_name = me.username.clone().unwrap_or_default();
+                meta::set(db, keep::BOT_NAME, &self.policy.bot_name)?;
+                meta::set(db, keep::PRIVACY_OFF, if *privacy_off { "1" } else { "0" })?;
+                log::info!("this is @{} (id {})", self.policy.bot_name, me.id);
+            }
+            SetupResult::Me(Err(failure)) => {
+                self.live.me_in_flight = false;
+                let refused = matches!(
+                    failure,
+                    SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
+                );
+                if refused && self.live.polling.last_ok_ms == 0 {
+                    self.live.end = Some(End::TokenRefused(token_refused()));
+                }
+                let wait_ms = self.backoff_ms(1);
+                let polling = &mut self.live.polling;
+                polling.not_before_ms = polling.not_before_ms.max(now.unix_ms + wait_ms);
+            }
+            SetupResult::WebhookGone(Ok(was_set)) => {
+                if *was_set {
+                    log::warn!("a webhook was set: removed, its waiting updates are kept");
+                }
+                self.live.polling.not_before_ms = 0;
+            }
+            SetupResult::WebhookGone(Err(_)) => {
+                self.live.polling.not_before_ms = now.unix_ms + self.backoff_ms(2);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn token_refused() -> String {
+    "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
+        .to_owned()
+}

@@ -1,0 +1,194 @@
+//! Owns: which row of the outbox is said next, and what follows from Telegram's answer.
+//! May not: know formatting.
+//! Invariant: a row leaves only when Telegram has it, or says that it never will (contract §5.1).
+
+use super::{Count, Phase, State, Step};
+use crate::daemon::event::{Job, Purpose, SendFailure};
+use crate::store::Db;
+use crate::store::outbox::{self, Kind, Sending};
+use crate::store::{Result, people};
+use crate::types::{ChatId, HOUR_MS, MINUTE_MS, MessageId, Now, SECOND_MS, UserId};
+use crate::wire::telegram::TelegramError;
+
+/// Waits between tries: doubling from the first to the last.
+const RETRY_MS_MIN: i64 = SECOND_MS;
+const RETRY_MS_MAX: i64 = 2 * MINUTE_MS;
+/// A part that Telegram has not taken by then is of no use to anybody.
+const AGE_MS_MAX: i64 = 24 * HOUR_MS;
+/// Refusals for which no rule is known are repeated this often before the row is set aside.
+const UNKNOWN_ATTEMPTS_MAX: u32 = 8;
+
+/// What to do with a row that did not get through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Next {
+    Done,
+    Later(i64),
+    Plain,
+    NoReply,
+    NoTopic,
+    SendInstead,
+    Migrate(ChatId),
+    Park(String),
+    ParkChat(String),
+}
+
+impl State {
+    pub(super) fn start_sending(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        while self.live.sending.len() < super::SENDERS_MAX {
+            let Some(sending) = outbox::claim(db, now.unix_ms)? else { return Ok(()) };
+            self.live.sending.insert(sending.id);
+            step.jobs.push(Job::Send(Box::new(sending)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn sent(
+        &mut self,
+        db: &Db,
+        sending: &Sending,
+        result: &std::result::Result<MessageId, SendFailure>,
+        took_ms: i64,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        self.live.sending.remove(&sending.id);
+        let chat = sending.what.lane.chat;
+        let next = match result {
+            Ok(_) => Next::Done,
+            Err(failure) => {
+                step.counts.push(Count::TelegramError(match failure {
+                    SendFailure::Telegram(error) => Some(error.code()),
+                    SendFailure::Net(_) => None,
+                }));
+                next(failure, sending, now)
+            }
+        };
+        match next {
+            Next::Done => {
+                self.delivered(sending, took_ms, step, now);
+                outbox::done(db, sending.id, chat)
+            }
+            Next::Later(after_ms) => {
+                let due_ms = now.unix_ms + self.jitter_ms(after_ms);
+                outbox::later(db, sending.id, due_ms)
+            }
+            Next::Plain => {
+                log::warn!(
+                    "message {}: telegram refuses the formatting: sent as plain text",
+                    sending.id
+                );
+                outbox::strip_formatting(db, sending.id)
+            }
+            Next::NoReply => outbox::loosen(db, sending.id, true),
+            Next::NoTopic => outbox::loosen(db, sending.id, false),
+            Next::SendInstead => outbox::edit_becomes_send(db, sending.id),
+            Next::Migrate(to) => {
+                log::info!("group {chat} became supergroup {to}: what waits goes along");
+                crate::store::inbox::migrate_chat(db, chat, to)?;
+                people::migrate_chat(db, chat, to)?;
+                outbox::migrate_chat(db, chat, to)
+            }
+            Next::Park(why) => {
+                log::warn!("message {} to chat {chat}: {why}: set aside", sending.id);
+                outbox::park(db, sending.id, chat, &why, now.unix_ms)
+            }
+            Next::ParkChat(why) => {
+                log::info!("chat {chat}: {why}: what waits for it is set aside");
+                if chat.0 > 0 {
+                    people::set_unreachable(db, UserId(chat.0))?;
+                }
+                outbox::park_chat(db, chat, &why, now.unix_ms).map(drop)
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "latencies are far below 2^52 ms")]
+    fn delivered(&self, sending: &Sending, took_ms: i64, step: &mut Step, now: Now) {
+        if !sending.what.last || sending.what.received_ms == 0 {
+            return;
+        }
+        let all_ms = (now.unix_ms - sending.what.received_ms).max(0);
+        let added_ms = (all_ms - sending.what.model_ms - took_ms).max(0);
+        step.counts.push(Count::Latency {
+            seconds: all_ms as f64 / 1_000.0,
+            added_seconds: added_ms as f64 / 1_000.0,
+        });
+    }
+
+    pub(super) fn called(
+        &mut self,
+        purpose: Purpose,
+        result: &std::result::Result<(), SendFailure>,
+        step: &mut Step,
+        now: Now,
+    ) {
+        self.live.calls = self.live.calls.saturating_sub(1);
+        let Err(failure) = result else { return };
+        if let SendFailure::Telegram(error) = failure {
+            step.counts.push(Count::TelegramError(Some(error.code())));
+            if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error)
+            {
+                // Typing shares the chat's flood budget: leave what is left to the answer.
+                let until_ms = now.unix_ms + i64::from(*seconds) * SECOND_MS;
+                for asked in
+                    self.live.asking.values_mut().filter(|asked| asked.lane.chat == lane.chat)
+                {
+                    asked.typing_due_ms = asked.typing_due_ms.max(until_ms);
+                }
+            }
+        }
+        if purpose == Purpose::Commands {
+            self.live.commands_set = false;
+        }
+        log::debug!("{purpose:?}: {failure:?}");
+    }
+
+    /// Whether a row could be sent at this very moment.
+    pub(super) fn may_finish_sending(&self, db: &Db, now: Now) -> Result<bool> {
+        match self.live.phase {
+            Phase::Stopping { .. } => outbox::has_due(db, now.unix_ms).map(|due| !due),
+            _ => Ok(outbox::pending(db)? == 0),
+        }
+    }
+}
+
+fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
+    let error = match failure {
+        SendFailure::Net(_) => return later_or_park(sending, now, "telegram cannot be reached"),
+        SendFailure::Telegram(error) => error,
+    };
+    match error {
+        TelegramError::RetryAfter { seconds } => {
+            Next::Later(i64::from(*seconds).max(1) * SECOND_MS)
+        }
+        TelegramError::Migrated(to) => Next::Migrate(*to),
+        TelegramError::CantParse if sending.what.html => Next::Plain,
+        TelegramError::TooLong if sending.what.html => Next::Plain,
+        TelegramError::NotModified => Next::Done,
+        TelegramError::EditGone if sending.what.kind == Kind::Edit => Next::SendInstead,
+        TelegramError::EditGone if sending.what.kind == Kind::Delete => Next::Done,
+        TelegramError::ReplyGone => Next::NoReply,
+        TelegramError::ThreadGone if sending.what.lane.topic.0 != 0 => Next::NoTopic,
+        TelegramError::ChatGone { why }
+        | TelegramError::UserGone { why }
+        | TelegramError::Muted { why } => Next::ParkChat(why.clone()),
+        TelegramError::Unauthorized | TelegramError::NotFound => Next::Later(MINUTE_MS),
+        TelegramError::Server { .. }
+        | TelegramError::NotJson { .. }
+        | TelegramError::Conflict(_) => {
+            later_or_park(sending, now, "telegram had no answer for a day")
+        }
+        other if sending.attempts >= UNKNOWN_ATTEMPTS_MAX => Next::Park(other.to_string()),
+        TelegramError::Other { code, .. } if !(400..500).contains(code) => {
+            later_or_park(sending, now, "telegram had no answer for a day")
+        }
+        other => Next::Park(other.to_string()),
+    }
+}
+
+fn later_or_park(sending: &Sending, now: Now, why: &str) -> Next {
+    if now.unix_ms - sending.created_ms > AGE_MS_MAX {
+        return Next::Park(why.to_owned());
+    }
+    Next::Later((RETRY_MS_MIN << sending.attempts.saturating_sub(1).min(16)).min(RETRY_MS_MAX))
+}

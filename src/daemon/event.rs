@@ -1,0 +1,200 @@
+//! Owns: the closed lists of what can happen to the loop and what the loop can ask of a worker.
+//! May not: do either.
+
+use crate::store::outbox::Sending;
+use crate::types::model::{ModelFailure, Reply};
+use crate::types::{ChatId, Incoming, Lane, Media, MessageId, Role, Secret, UpdateId, User};
+use crate::wire::telegram::TelegramError;
+use crate::wire::{NetError, Request, Response};
+
+/// One update as the poller read it.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Its number.
+    pub id: UpdateId,
+    /// What it says, or why it cannot be read.
+    pub incoming: Result<Incoming, String>,
+    /// Its text with secrets masked, kept only for what cannot be read.
+    pub raw: String,
+}
+
+/// Why a poll brought nothing.
+#[derive(Debug)]
+pub enum PollFailure {
+    /// Telegram answered, but not with updates.
+    Telegram(TelegramError),
+    /// Nothing came back.
+    Net(NetError),
+    /// The page could not be read as a page.
+    Unreadable(String),
+}
+
+/// Why something sent to Telegram did not get through.
+#[derive(Debug)]
+pub enum SendFailure {
+    /// Telegram said no.
+    Telegram(TelegramError),
+    /// No reply; it may have been carried out.
+    Net(NetError),
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A poll ended.
+    Polled(Result<Vec<Fetched>, PollFailure>),
+    /// A call of the model ended.
+    Asked(Box<Asked>),
+    /// More of an answer is there.
+    Grown {
+        /// The question's row.
+        inbox: i64,
+        /// All visible text so far.
+        text: String,
+    },
+    /// A row of the outbox was tried.
+    Sent {
+        /// What was tried.
+        sending: Box<Sending>,
+        /// The message's id, 0 where there is none.
+        result: Result<MessageId, SendFailure>,
+        /// How long Telegram took.
+        took_ms: i64,
+    },
+    /// A draft or edit of a growing answer was tried.
+    Previewed {
+        /// The question's row.
+        inbox: i64,
+        /// The message's id, 0 for a draft.
+        result: Result<MessageId, SendFailure>,
+    },
+    /// A call whose result changes nothing was made: typing, callback answers, commands.
+    Called {
+        /// What for, for the log.
+        purpose: Purpose,
+        /// How it went.
+        result: Result<(), SendFailure>,
+    },
+    /// A step of getting ready was made.
+    Ready(SetupResult),
+    /// A step of the synchronisation was made.
+    Synced(Result<Response, NetError>),
+    /// A key was looked at without spending quota.
+    KeyChecked {
+        /// Position in the pool.
+        key: usize,
+        /// Fine, or the failure.
+        result: Result<(), ModelFailure>,
+    },
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// What a call without consequences was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The typing action in this lane.
+    Typing(Lane),
+    /// Answering a pressed button.
+    Callback,
+    /// The menu of commands.
+    Commands,
+    /// Telling the server to stop calling a webhook.
+    Webhook,
+    /// Removing a message that held a secret.
+    Delete(ChatId),
+}
+
+/// Steps before the first poll.
+#[derive(Debug)]
+pub enum SetupResult {
+    /// Who we are.
+    Me(Result<(User, bool), SendFailure>),
+    /// Whether a webhook was set; its URL is gone now.
+    WebhookGone(Result<bool, SendFailure>),
+}
+
+/// A finished call of the model.
+#[derive(Debug)]
+pub struct Asked {
+    /// The question's row.
+    pub inbox: i64,
+    /// What came.
+    pub result: Result<Reply, ModelFailure>,
+    /// How long it took.
+    pub took_ms: i64,
+}
+
+/// What can be asked of a worker: one call each.
+#[derive(Debug)]
+pub enum Job {
+    /// Wait for updates.
+    Poll {
+        /// The lowest update wanted; everything below is confirmed by asking.
+        offset: i64,
+        /// How long Telegram may wait.
+        timeout_s: u32,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Ask the model.
+    Ask(Box<AskJob>),
+    /// Say something.
+    Send(Box<Sending>),
+    /// Show a growing answer.
+    Preview {
+        /// The question's row.
+        inbox: i64,
+        /// What to send; sendMessageDraft, sendMessage or editMessageText.
+        request: Request,
+    },
+    /// A call whose result changes nothing.
+    Call {
+        /// What for.
+        purpose: Purpose,
+        /// What to send.
+        request: Request,
+    },
+    /// Learn who we are.
+    Me,
+    /// Remove a webhook if one is set.
+    RemoveWebhook,
+    /// A step of the synchronisation.
+    Sync(Request),
+    /// Look at a key without spending quota.
+    CheckKey {
+        /// Position in the pool.
+        key: usize,
+        /// The key.
+        secret: Secret,
+    },
+}
+
+/// A question with everything a worker needs to ask it.
+#[derive(Debug)]
+pub struct AskJob {
+    /// The question's row.
+    pub inbox: i64,
+    /// The key to ask with.
+    pub key: Secret,
+    /// The model to ask.
+    pub model: String,
+    /// Instructions to the model.
+    pub system: String,
+    /// Earlier rounds, oldest first.
+    pub turns: Vec<(String, String)>,
+    /// The question.
+    pub text: String,
+    /// Files, fetched and passed through while asking.
+    pub media: Vec<Media>,
+    /// Whether to read the answer as it grows.
+    pub stream: bool,
+    /// Whether to report the growing text.
+    pub report_growth: bool,
+    /// Bound of one call.
+    pub timeout_ms: u64,
+    /// For the log.
+    pub role: Role,
+}

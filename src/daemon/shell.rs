@@ -1,0 +1,310 @@
+//! Owns: the daemon's life: start, loop, reload, end.
+//! May not: decide what the core decides.
+
+use super::clock::Clock;
+use super::core::{Core, End};
+use super::event::Event;
+use super::snapshot::Shared;
+use super::workers::{self, Tools};
+use super::{core, lock, notify};
+use crate::commands::{EXIT_FAILED, EXIT_IN_USE, EXIT_OK, Failure};
+use crate::config::Config;
+use crate::engine::mask::Masker;
+use crate::net::Net;
+use crate::store::{Store, StoreError};
+use crate::types::SECOND_MS;
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+/// Stack of a worker: TLS and JSON of bounded depth fit with room to spare; only touched pages count.
+const WORKER_STACK_BYTES: usize = 256 * 1024;
+/// An idle worker gives its stack back after this long.
+const WORKER_KEEP: Duration = Duration::from_secs(3);
+/// Threads beside the askers and senders: polling, calls, synchronisation, key checks.
+const OTHER_WORKERS: usize = 4;
+/// Waits after a turn that the database refused: doubling from the first to the last.
+const REFUSED_MS_MIN: i64 = 100;
+const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
+
+/// Reads the settings again, for SIGHUP and `/reload`; the error is for the log.
+pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
+
+/// Ends a daemon from outside by being dropped or used.
+pub type StopSender = tokio::sync::oneshot::Sender<()>;
+/// The daemon's end of it.
+pub type StopReceiver = tokio::sync::oneshot::Receiver<()>;
+
+/// A way to end a daemon from another thread.
+pub fn stop_pair() -> (StopSender, StopReceiver) {
+    tokio::sync::oneshot::channel()
+}
+
+/// How the daemon is started.
+pub struct Start<'a> {
+    /// Checked settings.
+    pub config: Config,
+    /// Where everything lies.
+    pub data_dir: &'a Path,
+    /// Writes become log lines.
+    pub dry_run: bool,
+    /// Answer what is stored and end; no polling.
+    pub drain: bool,
+    /// `$NOTIFY_SOCKET`
+    pub notify_socket: Option<String>,
+    /// How often systemd wants a sign of life; `None` never.
+    pub watchdog_ms: Option<i64>,
+    /// For SIGHUP.
+    pub reread: Reread,
+    /// Called on SIGHUP after the settings: reopens the log file.
+    pub reopen_log: Box<dyn Fn(&Config)>,
+    /// Ends the daemon from outside, for `demo`; resolves when it should stop.
+    pub stop: Option<StopReceiver>,
+}
+
+/// How the daemon ended.
+pub type Ended = Result<u8, Failure>;
+
+/// Runs the daemon until it is told to end.
+///
+/// # Errors
+/// What kept it from starting, or Telegram refusing the token.
+pub fn run(start: Start<'_>) -> Ended {
+    make_dir(start.data_dir)?;
+    let _lock = lock::take(start.data_dir, std::process::id())
+        .map_err(|error| locked(start.data_dir, &error))?;
+    let mut store = open_store(start.data_dir)?;
+    let (asked, sent) = core::recover(&mut store).map_err(Failure::failed)?;
+    if asked + sent > 0 {
+        log::warn!(
+            "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
+        );
+    }
+    let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
+    let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
+        .map_err(Failure::failed)?;
+    let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
+    let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
+    let http = match start.config.http_addr {
+        Some(addr) => Some(
+            super::http::spawn(addr, start.config.http_token.as_ref(), Arc::clone(&shared))
+                .map_err(|error| {
+                    Failure::failed(format!(
+                        "HTTP_ADDR: {addr}: {error}: choose another address or `off`"
+                    ))
+                })?,
+        ),
+        None => None,
+    };
+    let workers = start.config.workers + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(workers)
+        .thread_stack_size(WORKER_STACK_BYTES)
+        .thread_keep_alive(WORKER_KEEP)
+        .build()
+        .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
+    let notifier = notify::Notifier::new(start.notify_socket.as_deref());
+    let mut shell = Shell { core, tools, clock, shared, notifier, start };
+    let end = runtime.block_on(shell.turn_until_end());
+    drop(http);
+    shell.notifier.stopping();
+    // Workers still waiting for a reply are left behind: what they do is in the rows already.
+    runtime.shutdown_background();
+    match end {
+        End::Stopped => {
+            log::info!("stopped; everything in hand is stored");
+            Ok(EXIT_OK)
+        }
+        End::Drained => {
+            log::info!("drained: nothing is left to answer or send");
+            Ok(EXIT_OK)
+        }
+        End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
+    }
+}
+
+struct Shell<'a> {
+    core: Core,
+    tools: Arc<Tools>,
+    clock: Arc<Clock>,
+    shared: Arc<Shared>,
+    notifier: notify::Notifier,
+    start: Start<'a>,
+}
+
+impl Shell<'_> {
+    async fn turn_until_end(&mut self) -> End {
+        let (sender, mut receiver) = unbounded_channel();
+        watch_signals(&sender);
+        if let Some(stop) = self.start.stop.take() {
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                // A dropped handle means stop as well.
+                let _ = stop.await;
+                let _ = sender.send(Event::Stop);
+            });
+        }
+        let mut events = VecDeque::new();
+        let mut refused: u32 = 0;
+        let mut stops = 0;
+        self.notifier.ready();
+        loop {
+            self.shared.beat();
+            let now = self.clock.now();
+            let wait_ms = match self.core.turn(&mut events, now) {
+                Ok(turn) => {
+                    if refused > 0 {
+                        log::info!("the database works again");
+                        refused = 0;
+                    }
+                    for job in turn.jobs {
+                        let (tools, sender) = (Arc::clone(&self.tools), sender.clone());
+                        tokio::task::spawn_blocking(move || {
+                            // The loop may be gone at the very end; the rows know.
+                            let _ = sender.send(workers::run(&tools, job));
+                        });
+                    }
+                    if let Some(end) = turn.end {
+                        return end;
+                    }
+                    turn.wake_ms - self.clock.now().unix_ms
+                }
+                Err(error) => {
+                    refused = refused.saturating_add(1);
+                    let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
+                    if refused.is_power_of_two() {
+                        log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
+                    }
+                    if stops > 0 {
+                        // Asked to end while the database refuses: the rows are as they were.
+                        return End::Stopped;
+                    }
+                    wait_ms
+                }
+            };
+            self.publish(refused > 0);
+            if wait_ms > 0 || events.is_empty() {
+                wait(&mut receiver, &mut events, wait_ms).await;
+            }
+            while let Ok(event) = receiver.try_recv() {
+                events.push_back(event);
+            }
+            stops += events.iter().filter(|event| matches!(event, Event::Stop)).count();
+            if stops > 1 {
+                return End::Stopped;
+            }
+            if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload()
+            {
+                events.retain(|event| !matches!(event, Event::Reload));
+                self.reload();
+            }
+        }
+    }
+
+    fn publish(&mut self, refused: bool) {
+        let now = self.clock.now();
+        let why = refused.then_some("the last commit was refused");
+        self.core.publish(&self.shared, why, now);
+        if self.start.watchdog_ms.is_some() {
+            self.notifier.watchdog();
+        }
+    }
+
+    /// A bad file is reported and the old settings stay (contract §2).
+    fn reload(&mut self) {
+        let now = self.clock.now();
+        let result = (self.start.reread)().and_then(|config| {
+            let tools = make_tools(&config, self.start.dry_run)?;
+            Ok((config, tools))
+        });
+        match result {
+            Ok((config, tools)) => {
+                (self.start.reopen_log)(&config);
+                self.tools = Arc::new(tools);
+                self.core.reconfigure(config, now);
+                log::info!("settings read again");
+            }
+            Err(why) => log::error!("settings not taken over, the old ones stay: {why}"),
+        }
+    }
+}
+
+async fn wait(receiver: &mut UnboundedReceiver<Event>, events: &mut VecDeque<Event>, wait_ms: i64) {
+    let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+    if let Ok(Some(event)) = tokio::time::timeout(wait, receiver.recv()).await {
+        events.push_back(event);
+    }
+}
+
+fn watch_signals(sender: &UnboundedSender<Event>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watched = [
+        (SignalKind::terminate(), true),
+        (SignalKind::interrupt(), true),
+        (SignalKind::hangup(), false),
+    ];
+    for (kind, stops) in watched {
+        let Ok(mut stream) = signal(kind) else {
+            log::error!(
+                "a signal cannot be watched: stop the program with SIGKILL; nothing is lost"
+            );
+            continue;
+        };
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while stream.recv().await.is_some() {
+                let event = if stops { Event::Stop } else { Event::Reload };
+                if sender.send(event).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
+    Ok(Tools { net: Net::new(config)?, masker: masker(config), dry_run })
+}
+
+/// Masks what looks like a secret, and what is one.
+pub(crate) fn masker(config: &Config) -> Masker {
+    let secrets: Vec<&str> =
+        config.secrets().into_iter().map(crate::types::Secret::expose).collect();
+    Masker::new(&secrets)
+}
+
+fn make_dir(dir: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Failure::failed(format!(
+            "{}: {error}: make it writable or choose another --data-dir",
+            dir.display()
+        ))
+    })
+}
+
+fn locked(dir: &Path, error: &lock::Refused) -> Failure {
+    match error {
+        lock::Refused::Held(pid) => {
+            let holder =
+                pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
+            Failure {
+                code: EXIT_IN_USE,
+                text: format!(
+                    "{}: in use by {holder}: stop it, or choose another --data-dir",
+                    dir.display()
+                ),
+            }
+        }
+        lock::Refused::Io(error) => {
+            Failure::failed(format!("{}: {error}: make the directory writable", dir.display()))
+        }
+    }
+}
+
+fn open_store(dir: &Path) -> Result<Store, Failure> {
+    Store::open(dir).map_err(|error: StoreError| Failure::failed(error))
+}

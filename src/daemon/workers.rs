@@ -1,0 +1,229 @@
+//! Owns: one job → one call → one event.
+//! May not: touch the database or decide anything.
+
+use super::clock;
+use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
+use crate::engine::mask::Masker;
+use crate::json::PageSplitter;
+use crate::net::Net;
+use crate::store::outbox::{Kind, Sending};
+use crate::types::model::{ModelFailure, Reply};
+use crate::types::{MessageId, Secret, UpdateId, User};
+use crate::wire::gemini::{self, GenerateArgs};
+use crate::wire::telegram::{self, TelegramError};
+use crate::wire::{NetError, Request};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Bytes of updates taken from one page; the rest is asked for again. A page may be 4 MiB.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
+/// Bytes of a reply to anything but getUpdates.
+const REPLY_BYTES_MAX: usize = 256 * 1024;
+
+/// What every worker shares; replaced whole when the settings are read again.
+pub struct Tools {
+    /// The door.
+    pub net: Net,
+    /// For updates that cannot be read and are kept for the operator.
+    pub masker: Masker,
+    /// Writes to Telegram and Supabase become log lines.
+    pub dry_run: bool,
+}
+
+/// Runs one job to its end; blocking.
+pub fn run(tools: &Arc<Tools>, job: Job) -> Event {
+    match job {
+        Job::Poll { offset, timeout_s, limit } => {
+            Event::Polled(poll(tools, offset, timeout_s, limit))
+        }
+        Job::Ask(job) => ask(tools, &job),
+        Job::Send(sending) => send(tools, sending),
+        Job::Preview { inbox, request } => Event::Previewed {
+            inbox,
+            result: call(tools, &request)
+                .map(|reply| telegram::message_id(&reply).unwrap_or_default()),
+        },
+        Job::Call { purpose, request } => {
+            Event::Called { purpose, result: write(tools, &request).map(drop) }
+        }
+        Job::Me => Event::Ready(SetupResult::Me(me(tools))),
+        Job::RemoveWebhook => {
+            let result = call(tools, &telegram::delete_webhook()).map(|_| true);
+            Event::Ready(SetupResult::WebhookGone(result))
+        }
+        Job::Sync(request) => {
+            Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX))
+        }
+        Job::CheckKey { key, secret } => {
+            Event::KeyChecked { key, result: check_key(&tools.net, &secret) }
+        }
+    }
+}
+
+fn me(tools: &Tools) -> Result<(User, bool), SendFailure> {
+    let reply = call(tools, &telegram::get_me())?;
+    let me = telegram::read_me(&reply).map_err(|why| {
+        SendFailure::Telegram(TelegramError::Other { code: 200, text: format!("getMe: {why}") })
+    })?;
+    Ok((me.user, me.reads_all_group_messages))
+}
+
+/// A call that changes nothing, or whose change the dry run needs too.
+fn call(tools: &Tools, request: &Request) -> Result<crate::json::Value, SendFailure> {
+    let response = tools.net.telegram(request, REPLY_BYTES_MAX).map_err(SendFailure::Net)?;
+    telegram::read_reply(&response).map_err(SendFailure::Telegram)
+}
+
+fn write(tools: &Tools, request: &Request) -> Result<Option<crate::json::Value>, SendFailure> {
+    if tools.dry_run {
+        log::info!("dry run: {} not sent", request.path);
+        return Ok(None);
+    }
+    call(tools, request).map(Some)
+}
+
+fn poll(
+    tools: &Tools,
+    offset: i64,
+    timeout_s: u32,
+    limit: u32,
+) -> Result<Vec<Fetched>, PollFailure> {
+    let request = telegram::get_updates(offset, limit, timeout_s);
+    let mut splitter = PageSplitter::new();
+    let mut updates = Vec::new();
+    let mut bytes = 0;
+    let mut broken: Option<String> = None;
+    let mut full = false;
+    let response = tools
+        .net
+        .telegram_stream(&request, &mut |chunk| {
+            let fed = splitter.feed(chunk, &mut |element| {
+                // What does not fit is asked for again: only what is handed over is confirmed.
+                if bytes >= PAGE_BYTES_MAX {
+                    full = true;
+                    return;
+                }
+                bytes += element.len();
+                if let Some(update) = fetched(tools, &element) {
+                    updates.push(update);
+                }
+            });
+            match fed {
+                Ok(()) if full => ControlFlow::Break(()),
+                Ok(()) => ControlFlow::Continue(()),
+                Err(why) => {
+                    broken = Some(why.to_string());
+                    ControlFlow::Break(())
+                }
+            }
+        })
+        .map_err(PollFailure::Net);
+    // A page that breaks off after some updates is still good for those.
+    if !updates.is_empty() {
+        return Ok(updates);
+    }
+    let mut response = response?;
+    if let Some(why) = broken {
+        if response.status == 200 {
+            return Err(PollFailure::Unreadable(why));
+        }
+    }
+    response.body = splitter.into_envelope();
+    telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
+}
+
+fn fetched(tools: &Tools, element: &crate::json::Element<'_>) -> Option<Fetched> {
+    let (id, incoming) = match element {
+        crate::json::Element::Whole(bytes) => match telegram::read_update(bytes) {
+            Ok(incoming) => (incoming.id, Ok(incoming)),
+            Err(error) => (error.update_id?, Err(error.why)),
+        },
+        crate::json::Element::TooLarge { update_id, bytes } => {
+            (UpdateId((*update_id)?), Err(format!("larger than this program reads: {bytes} bytes")))
+        }
+    };
+    let raw = match (&incoming, element) {
+        (Err(_), crate::json::Element::Whole(bytes)) => {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            tools.masker.mask(&text).unwrap_or(text)
+        }
+        _ => String::new(),
+    };
+    Some(Fetched { id, incoming, raw })
+}
+
+fn ask(tools: &Tools, job: &AskJob) -> Event {
+    let started = clock::monotonic();
+    let result = generate(tools, job);
+    let took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    Event::Asked(Box::new(Asked { inbox: job.inbox, result, took_ms }))
+}
+
+fn generate(tools: &Tools, job: &AskJob) -> Result<Reply, ModelFailure> {
+    let request = gemini::generate(&GenerateArgs {
+        model: &job.model,
+        system: &job.system,
+        turns: &job.turns,
+        text: &job.text,
+        stream: job.stream,
+        timeout_ms: job.timeout_ms,
+    });
+    let mut reader = gemini::Reader::new(&job.model);
+    let response = tools
+        .net
+        .gemini(&job.key, &request, &mut |chunk| reader.feed(chunk))
+        .map_err(|error| network_failure(&error))?;
+    if !(200..300).contains(&response.status) {
+        return Err(gemini::classify(response.status, &response.body, response.retry_after_s));
+    }
+    reader.finish()
+}
+
+fn network_failure(error: &NetError) -> ModelFailure {
+    ModelFailure::Network { sent: error.maybe_done, why: error.text.clone() }
+}
+
+/// Asks for the list of models: tells whether a key is valid and spends nothing (api-reference B7).
+///
+/// # Errors
+/// As Gemini says.
+pub fn check_key(net: &Net, secret: &Secret) -> Result<(), ModelFailure> {
+    let response = net
+        .gemini(secret, &gemini::list_models(1), &mut |_| ControlFlow::Continue(()))
+        .map_err(|error| network_failure(&error))?;
+    if (200..300).contains(&response.status) {
+        return Ok(());
+    }
+    Err(gemini::classify(response.status, &response.body, response.retry_after_s))
+}
+
+fn send(tools: &Tools, sending: Box<Sending>) -> Event {
+    let started = clock::monotonic();
+    let result = write(tools, &request_of(&sending))
+        .map(|reply| reply.and_then(|reply| telegram::message_id(&reply)).unwrap_or_default());
+    let took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+    Event::Sent { sending, result, took_ms }
+}
+
+fn request_of(sending: &Sending) -> Request {
+    let what = &sending.what;
+    match what.kind {
+        Kind::Send => telegram::send_message(&telegram::SendMessage {
+            lane: what.lane,
+            text: &what.text,
+            html: what.html,
+            reply_to: (what.reply_to != MessageId(0)).then_some(what.reply_to),
+            markup: &what.markup,
+            silent: what.silent,
+        }),
+        Kind::Edit => telegram::edit_message(
+            what.lane.chat,
+            what.message,
+            &what.text,
+            what.html,
+            &what.markup,
+        ),
+        Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
+        Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
+    }
+}

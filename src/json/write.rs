@@ -1,0 +1,153 @@
+//! Owns: JSON text built straight into a string, without a tree.
+//! May not: produce anything that is not JSON.
+
+use std::fmt::Write;
+
+/// Appends `text` as a JSON string.
+pub fn quote(out: &mut String, text: &str) {
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => out.push_str("\\\""),
+            '\\' => out.push_str("\\\\"),
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            '\u{2028}' => out.push_str("\\u2028"),
+            '\u{2029}' => out.push_str("\\u2029"),
+            c if u32::from(c) < 0x20 || c == '\u{7f}' => {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+}
+
+/// An object being written; it ends when it is dropped. Absent members are simply not written:
+/// Telegram takes null for the text "null" (api-reference A1).
+pub struct Object<'a> {
+    out: &'a mut String,
+    first: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Begins an object.
+    pub fn new(out: &'a mut String) -> Self {
+        out.push('{');
+        Self { out, first: true }
+    }
+    fn name(&mut self, name: &str) -> &mut String {
+        if !self.first {
+            self.out.push(',');
+        }
+        self.first = false;
+        quote(self.out, name);
+        self.out.push(':');
+        self.out
+    }
+    /// A text.
+    pub fn str(&mut self, name: &str, value: &str) -> &mut Self {
+        quote(self.name(name), value);
+        self
+    }
+    /// A whole number.
+    pub fn int(&mut self, name: &str, value: i64) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = write!(self.name(name), "{value}");
+        self
+    }
+    /// True or false.
+    pub fn bool(&mut self, name: &str, value: bool) -> &mut Self {
+        self.name(name).push_str(if value { "true" } else { "false" });
+        self
+    }
+    /// Text that is JSON already.
+    pub fn raw(&mut self, name: &str, json: &str) -> &mut Self {
+        self.name(name).push_str(json);
+        self
+    }
+    /// An object inside.
+    pub fn object(&mut self, name: &str) -> Object<'_> {
+        Object::new(self.name(name))
+    }
+    /// A list inside.
+    pub fn array(&mut self, name: &str) -> Array<'_> {
+        Array::new(self.name(name))
+    }
+}
+
+impl Drop for Object<'_> {
+    fn drop(&mut self) {
+        self.out.push('}');
+    }
+}
+
+/// A list being written; it ends when it is dropped.
+pub struct Array<'a> {
+    out: &'a mut String,
+    first: bool,
+}
+
+impl<'a> Array<'a> {
+    /// Begins a list.
+    pub fn new(out: &'a mut String) -> Self {
+        out.push('[');
+        Self { out, first: true }
+    }
+    fn next(&mut self) -> &mut String {
+        if !self.first {
+            self.out.push(',');
+        }
+        self.first = false;
+        self.out
+    }
+    /// A text.
+    pub fn str(&mut self, value: &str) -> &mut Self {
+        quote(self.next(), value);
+        self
+    }
+    /// A whole number.
+    pub fn int(&mut self, value: i64) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = write!(self.next(), "{value}");
+        self
+    }
+    /// An object inside.
+    pub fn object(&mut self) -> Object<'_> {
+        Object::new(self.next())
+    }
+    /// A list inside.
+    pub fn array(&mut self) -> Array<'_> {
+        Array::new(self.next())
+    }
+}
+
+impl Drop for Array<'_> {
+    fn drop(&mut self) {
+        self.out.push(']');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let nasty = "a\"\\\n\t\u{0}\u{7f}\u{2028}😀 </script>";
+        let mut out = String::new();
+        {
+            let mut object = Object::new(&mut out);
+            object.str("t", nasty).int("n", -5).bool("b", true);
+            object.array("l").int(1).str("x");
+            object.object("o").raw("r", "[1]");
+        }
+        let value = crate::json::parse(out.as_bytes()).unwrap();
+        assert_eq!(value.at("t").str(), Some(nasty));
+        assert_eq!(value.at("n").i64(), Some(-5));
+        assert_eq!(value.at("l").list().count(), 2);
+        assert_eq!(value.at("o").at("r").list().count(), 1);
+    }
+}

@@ -1,0 +1,34 @@
+//! Owns: what it takes to forget a person here, and the wish to forget them in Supabase too.
+//! May not: send anything.
+
+use super::Result;
+use crate::types::{UnixMs, UserId};
+use rusqlite::{Connection, params};
+
+/// Erases a person's rows here and queues their erasure in Supabase; returns how many turns went.
+/// Roles stay: that somebody is blocked stays known (contract §3).
+///
+/// # Errors
+/// As SQLite says.
+pub fn forget(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<usize> {
+    let turns = db.execute("DELETE FROM history WHERE user_id = ?1", [user.0])?;
+    for sql in [
+        "DELETE FROM registry WHERE user_id = ?1",
+        "DELETE FROM session WHERE user_id = ?1",
+        "DELETE FROM inbox_media WHERE inbox_id IN (SELECT id FROM inbox WHERE user_id = ?1 AND state = 1)",
+        "UPDATE inbox SET name = '', text = '', context = '', body = NULL WHERE user_id = ?1 AND state IN (3, 4)",
+        "DELETE FROM outbox_parked WHERE chat_id = ?1",
+    ] {
+        db.execute(sql, [user.0])?;
+    }
+    db.execute(
+        "UPDATE person SET username = '', first_name = '', lang = '', forgotten_ms = ?2 WHERE user_id = ?1",
+        params![user.0, now_ms],
+    )?;
+    db.execute(
+        "INSERT INTO erasure (user_id, asked_ms) VALUES (?1, ?2)
+         ON CONFLICT (user_id) DO UPDATE SET asked_ms = excluded.asked_ms, again_ms = 0",
+        params![user.0, now_ms],
+    )?;
+    Ok(turns)
+}

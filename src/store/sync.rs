@@ -1,0 +1,479 @@
+//! Owns: the synchroniser's side of the database: its lease, the ids rows have in Supabase, claims and
+//! their settlement, erasures.
+//! May not: know HTTP or JSON, decide when to try again.
+//! Invariant: a row's remote id is on disk before the row is first sent and never changes after, so
+//! sending again is harmless; nothing but a settlement makes a row count as sent.
+
+use super::{Result, meta};
+use crate::types::row::{HistoryRow, RegistryRow};
+use crate::types::{ChatId, UnixMs, UserId};
+use rusqlite::{OptionalExtension, Row, params};
+
+/// What the functions of this room run on; a transaction of [`super::Store::write`] is one.
+pub use rusqlite::Connection as Db;
+
+/// First remote id of all installations: no sequence gets there, and JSON numbers carry it exactly.
+pub const REMOTE_ID_MIN: i64 = 1 << 52;
+/// One past the last remote id; numbers from here on are no longer exact in JSON.
+pub const REMOTE_ID_END: i64 = 1 << 53;
+/// Rows one installation may number before its range could leave the exact numbers.
+const REMOTE_ROWS_MAX: i64 = 1 << 44;
+/// Name of the fact that holds this installation's first remote id.
+const BASE: &str = "remote_base";
+
+/// The two tables that are synchronised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Table {
+    /// `chat_history`, here `history`.
+    History,
+    /// `user_registry`, here `registry`.
+    Registry,
+}
+
+impl Table {
+    /// Both, in the order they are sent.
+    pub const ALL: [Self; 2] = [Self::History, Self::Registry];
+
+    /// The name in Supabase, in metrics and in JSON.
+    pub fn remote(self) -> &'static str {
+        match self {
+            Self::History => "chat_history",
+            Self::Registry => "user_registry",
+        }
+    }
+    fn local(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Registry => "registry",
+        }
+    }
+}
+
+/// The columns that [`read_history`] expects, in its order.
+pub(super) const HISTORY_COLUMNS: &str = "id, remote_id, sync, chat_id, user_id, username, \
+     message_text, response_text, model_used, metadata, created_us";
+
+pub(super) fn read_history<'a>(row: &'a Row<'_>) -> rusqlite::Result<HistoryRow<'a>> {
+    let text =
+        |at: usize| -> rusqlite::Result<Option<&'a str>> { Ok(row.get_ref(at)?.as_str_or_null()?) };
+    Ok(HistoryRow {
+        id: row.get(0)?,
+        remote_id: row.get(1)?,
+        sync: row.get(2)?,
+        chat: ChatId(row.get(3)?),
+        user: UserId(row.get(4)?),
+        username: text(5)?,
+        message: text(6)?,
+        response: text(7)?,
+        model: text(8)?,
+        metadata: text(9)?.unwrap_or("{}"),
+        created_us: row.get(10)?,
+    })
+}
+
+const REGISTRY_COLUMNS: &str = "user_id, chat_id, username, first_name, keyword, trigger_count, \
+     synced_count, sending_count, last_us, created_us";
+
+fn read_registry(row: &Row<'_>) -> rusqlite::Result<RegistryRow> {
+    Ok(RegistryRow {
+        user: UserId(row.get(0)?),
+        chat: ChatId(row.get(1)?),
+        username: row.get(2)?,
+        first_name: row.get(3)?,
+        keyword: row.get(4)?,
+        count: row.get(5)?,
+        synced: row.get(6)?,
+        sending: row.get(7)?,
+        last_us: row.get(8)?,
+        created_us: row.get(9)?,
+    })
+}
+
+/// Takes or renews the lease until `until_ms`; the name of its holder when another has it.
+/// A lease that ends later than `until_ms` was made by a clock that has since stepped back.
+///
+/// # Errors
+/// As SQLite says.
+pub fn take_lease(
+    db: &Db,
+    holder: &str,
+    now_ms: UnixMs,
+    until_ms: UnixMs,
+) -> Result<Option<String>> {
+    let other: Option<String> = db
+        .prepare_cached(
+            "SELECT holder FROM sync_lease
+              WHERE one = 1 AND holder != ?1 AND until_ms > ?2 AND until_ms <= ?3",
+        )?
+        .query_row(params![holder, now_ms, until_ms], |row| row.get(0))
+        .optional()?;
+    if other.is_none() {
+        db.prepare_cached(
+            "INSERT OR REPLACE INTO sync_lease (one, holder, until_ms) VALUES (1, ?1, ?2)",
+        )?
+        .execute(params![holder, until_ms])?;
+    }
+    Ok(other)
+}
+
+/// Gives the lease back; another holder's stays.
+///
+/// # Errors
+/// As SQLite says.
+pub fn end_lease(db: &Db, holder: &str) -> Result<()> {
+    db.execute("DELETE FROM sync_lease WHERE holder = ?1", [holder])?;
+    Ok(())
+}
+
+/// Who holds the lease at `now_ms`.
+///
+/// # Errors
+/// As SQLite says.
+pub fn lease_holder(db: &Db, now_ms: UnixMs) -> Result<Option<String>> {
+    Ok(db
+        .query_row("SELECT holder FROM sync_lease WHERE until_ms > ?1", [now_ms], |row| row.get(0))
+        .optional()?)
+}
+
+/// This installation's first remote id, drawn from `dice` the first time; a row's own is this plus
+/// its local id. It must be on disk before any row is sent.
+///
+/// # Errors
+/// As SQLite says.
+pub fn remote_base(db: &Db, dice: u64) -> Result<i64> {
+    if let Some(base) = meta::get_i64(db, BASE)? {
+        return Ok(base);
+    }
+    redraw_base(db, dice)
+}
+
+/// Draws a new first remote id for rows that have none yet: the old range was found in use by rows
+/// that are not ours, as happens after a backup was restored.
+///
+/// # Errors
+/// As SQLite says.
+pub fn redraw_base(db: &Db, dice: u64) -> Result<i64> {
+    let width = REMOTE_ID_END - REMOTE_ID_MIN - REMOTE_ROWS_MAX;
+    let drawn = i64::try_from(dice >> 1).unwrap_or(0) % width;
+    let base = REMOTE_ID_MIN + drawn;
+    meta::set(db, BASE, &base.to_string())?;
+    Ok(base)
+}
+
+/// The newest local id: a run goes no further, so that it ends while people talk on.
+///
+/// # Errors
+/// As SQLite says.
+pub fn newest_id(db: &Db) -> Result<i64> {
+    Ok(db.query_row("SELECT coalesce(max(id), 0) FROM history", [], |row| row.get(0))?)
+}
+
+/// One row of a claimed batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Local id.
+    pub id: i64,
+    /// Its id in Supabase.
+    pub remote_id: i64,
+    /// Whether it had no remote id before, so that no earlier request can have carried it.
+    pub fresh: bool,
+    /// When it was made, microseconds.
+    pub created_us: i64,
+}
+
+/// Claims unsent rows in the order of their ids, at most `rows_max`, up to `newest`. Each is shown
+/// to `take`; the first it refuses is left for another batch. With `unsure`, the rows claimed are
+/// only those whose earlier request has an unknown outcome; without, only the others.
+///
+/// Commit with [`super::Durability::Disk`] before anything is sent.
+///
+/// # Errors
+/// As SQLite says.
+pub fn claim_history(
+    db: &Db,
+    base: i64,
+    newest: i64,
+    rows_max: usize,
+    unsure: bool,
+    take: &mut dyn FnMut(&HistoryRow<'_>) -> bool,
+) -> Result<Vec<Claimed>> {
+    let rows_max = rows_max.min(ROWS_MAX);
+    let mut claimed = Vec::with_capacity(rows_max);
+    // INDEXED BY: without it the planner may walk the whole table by id.
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {HISTORY_COLUMNS} FROM history INDEXED BY history_unsent
+          WHERE sync IN (0, 1) AND sync = ?1 AND id <= ?2
+            AND NOT EXISTS (SELECT 1 FROM erasure
+                             WHERE erasure.user_id = history.user_id AND again_ms = 0)
+          ORDER BY id LIMIT ?3"
+    ))?;
+    let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![i64::from(unsure), newest, limit])?;
+    while let Some(row) = rows.next()? {
+        let mut row = read_history(row)?;
+        let fresh = row.remote_id == 0;
+        if fresh {
+            row.remote_id = base.saturating_add(row.id);
+        }
+        if !take(&row) {
+            break;
+        }
+        let HistoryRow { id, remote_id, created_us, .. } = row;
+        claimed.push(Claimed { id, remote_id, fresh, created_us });
+    }
+    drop(rows);
+    let mut name =
+        db.prepare_cached("UPDATE history SET remote_id = ?2 WHERE id = ?1 AND remote_id = 0")?;
+    for row in claimed.iter().filter(|row| row.fresh) {
+        name.execute(params![row.id, row.remote_id])?;
+    }
+    Ok(claimed)
+}
+
+/// The most rows one claim gives, whatever the settings say.
+pub const ROWS_MAX: usize = 5_000;
+
+/// Settles claimed rows: they are there.
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
+    let mut set =
+        db.prepare_cached("UPDATE history SET sync = 2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    for row in rows {
+        set.execute([row.id])?;
+    }
+    Ok(())
+}
+
+/// Marks claimed rows as of unknown outcome, or takes that mark away.
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_unsure(db: &Db, rows: &[Claimed], unsure: bool) -> Result<()> {
+    let mut set =
+        db.prepare_cached("UPDATE history SET sync = ?2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    for row in rows {
+        set.execute(params![row.id, i64::from(unsure)])?;
+    }
+    Ok(())
+}
+
+/// Takes a row's remote id away: another row has it there. The next claim gives a new one.
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_unname(db: &Db, id: i64) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE history SET remote_id = 0, sync = 0 WHERE id = ?1 AND sync IN (0, 1)",
+    )?
+    .execute([id])?;
+    Ok(())
+}
+
+/// What tells our own row from another of the same remote id: chat, person, created (µs).
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_mark(db: &Db, id: i64) -> Result<Option<(i64, i64, i64)>> {
+    Ok(db
+        .prepare_cached("SELECT chat_id, user_id, created_us FROM history WHERE id = ?1")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?)
+}
+
+/// Sets a row aside with the server's reason.
+///
+/// # Errors
+/// As SQLite says.
+pub fn park_history(db: &Db, id: i64, reason: &str) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE history SET sync = 3, park_reason = ?2 WHERE id = ?1 AND sync IN (0, 1)",
+    )?
+    .execute(params![id, reason])?;
+    Ok(())
+}
+
+/// Changed registrations after the given pair, at most `limit`, in the order of the key.
+///
+/// # Errors
+/// As SQLite says.
+pub fn unsent_registry(
+    db: &Db,
+    after: Option<(UserId, ChatId)>,
+    limit: usize,
+) -> Result<Vec<RegistryRow>> {
+    let (user, chat) = after.unwrap_or((UserId(i64::MIN), ChatId(i64::MIN)));
+    db.prepare_cached(&format!(
+        "SELECT {REGISTRY_COLUMNS} FROM registry INDEXED BY registry_unsent
+          WHERE sync = 0 AND (user_id, chat_id) > (?1, ?2)
+            AND NOT EXISTS (SELECT 1 FROM erasure
+                             WHERE erasure.user_id = registry.user_id AND again_ms = 0)
+          ORDER BY user_id, chat_id LIMIT ?3"
+    ))?
+    .query_map(params![user.0, chat.0, i64::try_from(limit).unwrap_or(i64::MAX)], read_registry)?
+    .map(|row| Ok(row?))
+    .collect()
+}
+
+/// Writes down the count that a request about to be sent would leave there.
+///
+/// # Errors
+/// As SQLite says.
+pub fn registry_sending(db: &Db, row: &RegistryRow, sending: i64) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE registry SET sending_count = ?3 WHERE user_id = ?1 AND chat_id = ?2",
+    )?
+    .execute(params![row.user.0, row.chat.0, sending])?;
+    Ok(())
+}
+
+/// Takes the remote count over as what the local one builds on: `remote` is there now, and `ours`
+/// of it is contained in the local count; the rest another writer counted. The row stays unsent
+/// while the local count is larger.
+///
+/// # Errors
+/// As SQLite says.
+pub fn registry_seen(db: &Db, user: UserId, chat: ChatId, remote: i64, ours: i64) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE registry SET trigger_count = trigger_count + (?3 - ?4), synced_count = ?3,
+           sending_count = 0,
+           sync = CASE WHEN sync = 3 THEN 3
+                       WHEN trigger_count + (?3 - ?4) > ?3 THEN 0 ELSE 2 END
+          WHERE user_id = ?1 AND chat_id = ?2",
+    )?
+    .execute(params![user.0, chat.0, remote, ours])?;
+    Ok(())
+}
+
+/// No row is there (any more): the next request inserts one.
+///
+/// # Errors
+/// As SQLite says.
+pub fn registry_gone(db: &Db, user: UserId, chat: ChatId) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE registry SET synced_count = -1, sending_count = 0
+          WHERE user_id = ?1 AND chat_id = ?2",
+    )?
+    .execute(params![user.0, chat.0])?;
+    Ok(())
+}
+
+/// Sets a registration aside with the server's reason.
+///
+/// # Errors
+/// As SQLite says.
+pub fn park_registry(db: &Db, user: UserId, chat: ChatId, reason: &str) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE registry SET sync = 3, park_reason = ?3 WHERE user_id = ?1 AND chat_id = ?2",
+    )?
+    .execute(params![user.0, chat.0, reason])?;
+    Ok(())
+}
+
+/// Makes every row that was set aside due again; how many.
+///
+/// # Errors
+/// As SQLite says.
+pub fn unpark(db: &Db, table: Table) -> Result<usize> {
+    let table = table.local();
+    Ok(db.execute(&format!("UPDATE {table} SET sync = 0, park_reason = '' WHERE sync = 3"), [])?)
+}
+
+/// Rows that wait and rows that are set aside; what `status` and the report show.
+///
+/// # Errors
+/// As SQLite says.
+pub fn backlog(db: &Db, table: Table) -> Result<(i64, i64)> {
+    let waiting = match table {
+        Table::History => "SELECT count(*) FROM history WHERE sync IN (0, 1)",
+        Table::Registry => "SELECT count(*) FROM registry WHERE sync = 0",
+    };
+    let parked = match table {
+        Table::History => "SELECT count(*) FROM history WHERE sync = 3",
+        Table::Registry => "SELECT count(*) FROM registry WHERE sync = 3",
+    };
+    Ok((
+        db.prepare_cached(waiting)?.query_row([], |row| row.get(0))?,
+        db.prepare_cached(parked)?.query_row([], |row| row.get(0))?,
+    ))
+}
+
+/// Whether a row up to this local id waits.
+///
+/// # Errors
+/// As SQLite says.
+pub fn waits_until(db: &Db, newest: i64) -> Result<bool> {
+    Ok(db.query_row(
+        "SELECT EXISTS (SELECT 1 FROM history WHERE sync IN (0, 1) AND id <= ?1)",
+        [newest],
+        |row| row.get(0),
+    )?)
+}
+
+/// A person to erase in Supabase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Who.
+    pub user: UserId,
+    /// When it was asked.
+    pub asked_ms: UnixMs,
+    /// 0: everything of theirs goes; else only rows of ours older than `asked_ms` that came late.
+    pub again_ms: UnixMs,
+}
+
+/// The next erasure that is due.
+///
+/// # Errors
+/// As SQLite says.
+pub fn due_erasure(db: &Db, now_ms: UnixMs) -> Result<Option<Erasure>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT user_id, asked_ms, again_ms FROM erasure WHERE again_ms <= ?1
+              ORDER BY again_ms, user_id LIMIT 1",
+        )?
+        .query_row([now_ms], |row| {
+            Ok(Erasure { user: UserId(row.get(0)?), asked_ms: row.get(1)?, again_ms: row.get(2)? })
+        })
+        .optional()?)
+}
+
+/// Settles an erasure: the first is repeated once at `again_ms`, the second ends it. One that was
+/// asked anew in the meantime stays as it is.
+///
+/// # Errors
+/// As SQLite says.
+pub fn erased(db: &Db, erasure: &Erasure, again_ms: UnixMs) -> Result<()> {
+    let key = params![erasure.user.0, erasure.asked_ms, again_ms];
+    let sql = if erasure.again_ms == 0 {
+        "UPDATE erasure SET again_ms = ?3 WHERE user_id = ?1 AND asked_ms = ?2"
+    } else {
+        "DELETE FROM erasure WHERE user_id = ?1 AND asked_ms = ?2 AND ?3 IS NOT NULL"
+    };
+    db.execute(sql, key)?;
+    Ok(())
+}
+
+/// Erasures still to be done for the first time.
+///
+/// # Errors
+/// As SQLite says.
+pub fn erasures_pending(db: &Db) -> Result<i64> {
+    Ok(db.query_row("SELECT count(*) FROM erasure WHERE again_ms = 0", [], |row| row.get(0))?)
+}
+
+/// Deletes at most `limit` rows older than `before_us`; with `only_synced` those still to be sent,
+/// or set aside, stay. How many went.
+///
+/// # Errors
+/// As SQLite says.
+pub fn prune(db: &Db, before_us: i64, only_synced: bool, limit: u32) -> Result<usize> {
+    Ok(db
+        .prepare_cached(
+            "DELETE FROM history WHERE id IN (
+               SELECT id FROM history INDEXED BY history_created
+                WHERE created_us < ?1 AND (sync IN (2, 4) OR NOT ?2)
+                ORDER BY created_us LIMIT ?3)",
+        )?
+        .execute(params![before_us, only_synced, limit])?)
+}

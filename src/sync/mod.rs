@@ -1,0 +1,402 @@
+//! Owns: one synchronisation with Supabase, as steps: the `sync` command and the daemon drive the same.
+//! May not: open sockets, read a clock, wait: it says what to ask and how long to pause.
+//! Invariant: whatever is repeated, lost, late or killed, a row arrives once: a request is handed out
+//! only for rows whose remote ids the same transaction wrote down, and only its reply settles them.
+//!
+//! The way of a run: lease → people to erase → rows of unknown outcome → `chat_history` in batches →
+//! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
+
+mod history;
+pub mod pull;
+mod registry;
+pub mod report;
+
+use crate::store::sync::{self as rows, Claimed, Db, Erasure, Table};
+use crate::store::{Durability, Result, Store, meta};
+use crate::types::row::RegistryRow;
+use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
+use crate::wire::postgrest::{self, fault, fault::Fault};
+use crate::wire::{NetError, Request, Response};
+use registry::Pairs;
+use report::{Report, Trouble};
+
+/// How long the lease lasts unless renewed: longer than one request and one pause together.
+const LEASE_MS: i64 = 90 * SECOND_MS;
+/// Longest pause inside a run; what asks for more ends the run.
+const PAUSE_MS_MAX: i64 = 30 * SECOND_MS;
+/// First pause after a failure; doubles.
+const PAUSE_MS_MIN: i64 = 500;
+/// Failures in a row after which a run ends; a timeout counts twice.
+const FAILURES_MAX: u32 = 4;
+/// Rows refused in a row, none accepted between, after which the table is to blame and not the rows.
+const REFUSED_MAX: u32 = 20;
+/// After this long no request of ours can still commit: the API cuts statements at 60 s, the
+/// database at 2 min.
+const LATE_MS: i64 = 10 * MINUTE_MS;
+/// Facts for `status` and `check`: when all was last sent, the last trouble, whether ids are refused.
+pub const LAST_SUCCESS: &str = "sync_last_success_ms";
+/// The text of the last trouble; empty after a success.
+pub const LAST_ERROR: &str = "sync_last_error";
+/// `1` when `chat_history.id` is `generated always`: the promise of once is weaker then.
+pub const GENERATED: &str = "sync_generated_ids";
+const _: () = assert!(postgrest::TIMEOUT_MS < 60_000 && 60_000 + PAUSE_MS_MAX <= LEASE_MS);
+
+/// How a run is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Who holds the lease: `daemon PID` or `sync PID`.
+    pub holder: String,
+    /// `SYNC_BATCH_ROWS`
+    pub rows_max: usize,
+    /// `SYNC_BATCH_BYTES`
+    pub bytes_max: usize,
+    /// Try rows again that were set aside.
+    pub retry_parked: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Commit with [`Durability::Disk`], carry this out, then [`SyncRun::settle`] its result.
+    Call(Request),
+    /// Commit, and ask again at this instant.
+    Wait {
+        /// When.
+        until_ms: UnixMs,
+    },
+    /// Commit; [`SyncRun::report`] is complete.
+    Finished,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Begin,
+    Erase,
+    Unsure,
+    History,
+    Registry,
+    End,
+}
+
+/// What the request in flight will settle.
+#[derive(Debug)]
+enum Flight {
+    None,
+    Erase(Erasure, Table),
+    Unsure(Vec<Claimed>),
+    History(Vec<Claimed>),
+    Marks(Vec<Claimed>),
+    Insert(Vec<RegistryRow>),
+    Read(Vec<RegistryRow>, String),
+    Swap(RegistryRow),
+}
+
+/// One synchronisation. Drop it when its transaction was rolled back and begin anew: nothing in it
+/// is not in the database as well.
+#[derive(Debug)]
+pub struct SyncRun {
+    options: Options,
+    phase: Phase,
+    flight: Flight,
+    report: Report,
+    started_ms: Option<UnixMs>,
+    base: i64,
+    newest: i64,
+    size: history::Size,
+    /// Rows that the last insert found there, to be compared with ours.
+    found_there: Vec<Claimed>,
+    /// `id` is `generated always` there: the remote id goes into `metadata`.
+    generated: bool,
+    failures: u32,
+    refused: u32,
+    pause_until_ms: UnixMs,
+    pairs: Pairs,
+    /// Erased from the first table, the second is next.
+    half_erased: Option<Erasure>,
+    ended: bool,
+}
+
+impl SyncRun {
+    /// A run that has not begun.
+    pub fn new(options: Options) -> Self {
+        let size = history::Size::new(options.rows_max, options.bytes_max);
+        Self {
+            options,
+            phase: Phase::Begin,
+            flight: Flight::None,
+            report: Report::default(),
+            started_ms: None,
+            base: 0,
+            newest: 0,
+            size,
+            found_there: Vec::new(),
+            generated: false,
+            failures: 0,
+            refused: 0,
+            pause_until_ms: 0,
+            pairs: Pairs::default(),
+            half_erased: None,
+            ended: false,
+        }
+    }
+
+    /// What was done so far; complete after [`Step::Finished`].
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The next step. `dice` is any 64 random bits.
+    ///
+    /// # Errors
+    /// As SQLite says; drop the run then.
+    pub fn next(&mut self, db: &Db, now: Now, dice: u64) -> Result<Step> {
+        let now_ms = now.unix_ms;
+        let started_ms = *self.started_ms.get_or_insert(now_ms);
+        self.report.took_ms = now_ms.saturating_sub(started_ms);
+        if self.ended {
+            return Ok(Step::Finished);
+        }
+        let holder = &self.options.holder;
+        if let Some(other) = rows::take_lease(db, holder, now_ms, now_ms + LEASE_MS)? {
+            self.report.held_by = Some(other);
+            self.count(db)?;
+            self.ended = true;
+            return Ok(Step::Finished);
+        }
+        if now_ms < self.pause_until_ms {
+            return Ok(Step::Wait { until_ms: self.pause_until_ms });
+        }
+        // Bounded: every turn goes to a later phase or hands out a request.
+        loop {
+            let request = match self.phase {
+                Phase::Begin => self.begin(db, dice)?,
+                Phase::Erase => self.erase(db, now_ms)?,
+                Phase::Unsure => self.unsure(db, now_ms)?,
+                Phase::History => self.history(db, now_ms)?,
+                Phase::Registry => self.registry(db)?,
+                Phase::End => {
+                    self.end(db, now_ms)?;
+                    return Ok(Step::Finished);
+                }
+            };
+            if let Some(request) = request {
+                self.report.requests += 1;
+                return Ok(Step::Call(request));
+            }
+            self.advance();
+        }
+    }
+
+    /// What became of the request that [`SyncRun::next`] handed out.
+    ///
+    /// # Errors
+    /// As SQLite says; drop the run then.
+    pub fn settle(
+        &mut self,
+        db: &Db,
+        result: &std::result::Result<Response, NetError>,
+        now: Now,
+        dice: u64,
+    ) -> Result<()> {
+        let flight = std::mem::replace(&mut self.flight, Flight::None);
+        let table = match &flight {
+            Flight::None => return Ok(()),
+            Flight::Erase(_, table) => *table,
+            Flight::Unsure(_) | Flight::History(_) | Flight::Marks(_) => Table::History,
+            Flight::Insert(_) | Flight::Read(..) | Flight::Swap(_) => Table::Registry,
+        };
+        let ours = match table {
+            Table::History => postgrest::HISTORY_COLUMNS,
+            Table::Registry => postgrest::REGISTRY_COLUMNS,
+        };
+        let judged = fault::judge(result, table.remote(), ours);
+        if judged.is_ok() {
+            self.failures = 0;
+        }
+        let unclear = fault::may_be_done(result);
+        let found = match flight {
+            Flight::None => Ok(()),
+            Flight::Erase(erasure, table) => match judged {
+                Ok(_) => return self.erased(db, &erasure, table, now.unix_ms),
+                Err(fault) => Err(fault),
+            },
+            Flight::Unsure(claimed) => self.unsure_read(db, &claimed, judged)?,
+            Flight::History(claimed) => self.history_sent(db, claimed, judged, unclear)?,
+            Flight::Marks(claimed) => self.marks_read(db, &claimed, judged, dice)?,
+            Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
+            Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
+            Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
+        };
+        if let Err(fault) = found {
+            self.suffer(fault, now.unix_ms, dice);
+        }
+        Ok(())
+    }
+
+    /// Gives the lease back when a run is dropped before its end.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn abandon(&self, db: &Db) -> Result<()> {
+        rows::end_lease(db, &self.options.holder)
+    }
+
+    fn advance(&mut self) {
+        self.phase = match self.phase {
+            Phase::Begin => Phase::Erase,
+            Phase::Erase => Phase::Unsure,
+            Phase::Unsure => Phase::History,
+            Phase::History => Phase::Registry,
+            Phase::Registry | Phase::End => Phase::End,
+        };
+        self.refused = 0;
+        self.failures = 0;
+    }
+
+    fn begin(&mut self, db: &Db, dice: u64) -> Result<Option<Request>> {
+        self.base = rows::remote_base(db, dice)?;
+        self.newest = rows::newest_id(db)?;
+        for table in Table::ALL {
+            if self.options.retry_parked {
+                rows::unpark(db, table)?;
+            }
+            self.report.table(table).parked_before = rows::backlog(db, table)?.1;
+        }
+        Ok(None)
+    }
+
+    /// People to erase come first: nothing of theirs may be sent before.
+    fn erase(&mut self, db: &Db, now_ms: UnixMs) -> Result<Option<Request>> {
+        let half = self.half_erased.take();
+        let table = if half.is_some() { Table::Registry } else { Table::History };
+        let Some(erasure) =
+            half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
+        else {
+            return Ok(None);
+        };
+        self.flight = Flight::Erase(erasure, table);
+        let late = (erasure.again_ms != 0).then_some(erasure.asked_ms);
+        Ok(Some(postgrest::erase(table.remote(), erasure.user, late)))
+    }
+
+    fn erased(&mut self, db: &Db, erasure: &Erasure, table: Table, now_ms: UnixMs) -> Result<()> {
+        match table {
+            Table::History => self.half_erased = Some(*erasure),
+            Table::Registry => rows::erased(db, erasure, now_ms + LATE_MS)?,
+        }
+        Ok(())
+    }
+
+    /// What a fault means for the run: pause, leave the table, or end.
+    fn suffer(&mut self, fault: Fault, now_ms: UnixMs, dice: u64) {
+        match fault {
+            Fault::Later { after_ms, kind, why } => {
+                self.pause(1, after_ms, kind, why, now_ms, dice);
+            }
+            Fault::Shrink { why, .. } => self.pause(2, 0, "unreachable", why, now_ms, dice),
+            Fault::Stop { kind, why, all } => {
+                self.report.blame(Trouble { kind, text: why, stop: true });
+                if all {
+                    self.phase = Phase::End;
+                } else {
+                    self.advance();
+                }
+            }
+            Fault::Row { why } => {
+                let text = format!("supabase: the request is refused ({why}): see `svs-bot check`");
+                self.report.blame(Trouble { kind: "refused", text, stop: true });
+                self.advance();
+            }
+            Fault::Generated => self.generated = true,
+        }
+    }
+
+    fn pause(
+        &mut self,
+        weight: u32,
+        after_ms: i64,
+        kind: &'static str,
+        why: String,
+        now_ms: UnixMs,
+        dice: u64,
+    ) {
+        let step = PAUSE_MS_MIN << self.failures.min(10);
+        let jitter = i64::try_from(dice % 1_000).unwrap_or(0) * step / 2_000;
+        let pause_ms = (step + jitter).min(PAUSE_MS_MAX).max(after_ms);
+        self.failures += weight;
+        if self.failures >= FAILURES_MAX || pause_ms > PAUSE_MS_MAX {
+            self.report.not_before_ms = if after_ms > 0 { now_ms + after_ms } else { 0 };
+            self.report.blame(Trouble { kind, text: why, stop: false });
+            self.phase = Phase::End;
+            return;
+        }
+        self.pause_until_ms = now_ms + pause_ms;
+    }
+
+    fn end(&mut self, db: &Db, now_ms: UnixMs) -> Result<()> {
+        self.ended = true;
+        self.count(db)?;
+        let waiting = self.report.history.pending + self.report.registry.pending;
+        if waiting > 0 && self.report.error.is_none() && self.has_left_rows(db)? {
+            let text = "supabase: some rows wait for requests whose outcome is unknown: they are tried again later".to_owned();
+            self.report.blame(Trouble { kind: "busy", text, stop: false });
+        }
+        match &self.report.error {
+            None => meta::set(db, LAST_SUCCESS, &now_ms.to_string())?,
+            Some(error) => meta::set(db, LAST_ERROR, &error.text)?,
+        }
+        if self.report.error.is_none() {
+            meta::set(db, LAST_ERROR, "")?;
+        }
+        meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
+        rows::end_lease(db, &self.options.holder)
+    }
+
+    /// Whether rows wait that this run should have sent; people may have talked on meanwhile.
+    fn has_left_rows(&self, db: &Db) -> Result<bool> {
+        Ok(rows::waits_until(db, self.newest)? || self.pairs.left_any())
+    }
+
+    fn count(&mut self, db: &Db) -> Result<()> {
+        for table in Table::ALL {
+            self.report.table(table).pending = rows::backlog(db, table)?.0;
+        }
+        Ok(())
+    }
+}
+
+/// Drives a run to its end for a command that may block; `outside` carries out the calls and pauses.
+///
+/// # Errors
+/// As SQLite says.
+pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> Result<Report> {
+    let mut run = SyncRun::new(options);
+    loop {
+        let (now, dice) = ((outside.now)(), (outside.dice)());
+        match store.write(Durability::Disk, |db| run.next(db, now, dice))? {
+            Step::Finished => return Ok(run.report),
+            Step::Wait { until_ms } => (outside.wait)(until_ms - now.unix_ms),
+            Step::Call(request) => {
+                let result = (outside.call)(&request);
+                let (now, dice) = ((outside.now)(), (outside.dice)());
+                store.write(Durability::Process, |db| run.settle(db, &result, now, dice))?;
+                (outside.progress)(run.report());
+            }
+        }
+    }
+}
+
+/// What a blocking command lends: the network, the clock, dice, patience, a place for progress.
+pub struct Outside<'a> {
+    /// One call of Supabase's Data API.
+    pub call: &'a mut dyn FnMut(&Request) -> std::result::Result<Response, NetError>,
+    /// The clock.
+    pub now: &'a mut dyn FnMut() -> Now,
+    /// Pauses for so many milliseconds.
+    pub wait: &'a mut dyn FnMut(i64),
+    /// 64 random bits.
+    pub dice: &'a mut dyn FnMut() -> u64,
+    /// Told after each request.
+    pub progress: &'a mut dyn FnMut(&Report),
+}

@@ -1,0 +1,321 @@
+//! Owns: an answer read while it comes in: server-sent events, one object or a list (api-reference B3).
+//! May not: hold more than one event and the visible text, both bounded.
+
+use super::error;
+use crate::json::{self, Ref, Value};
+use crate::types::model::{Finish, ModelFailure, Reply, Usage};
+use std::ops::ControlFlow;
+
+/// Bytes of one event or document that are held.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of visible text; an answer that never ends is cut here.
+const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Fed with the body of a 2xx in chunks of any size.
+#[derive(Debug)]
+pub struct Reader {
+    model: String,
+    /// The line being read; a whole document when it is no event stream.
+    line: Vec<u8>,
+    /// `data:` lines of the event being read, joined.
+    event: Vec<u8>,
+    /// The body does not begin with an event: it is one document, kept whole.
+    document: Option<bool>,
+    text: String,
+    finish: Option<String>,
+    block: Option<String>,
+    usage: Usage,
+    failure: Option<ModelFailure>,
+    too_long: bool,
+}
+
+impl Reader {
+    /// For an answer of this model.
+    pub fn new(model: &str) -> Self {
+        Self {
+            model: model.to_owned(),
+            line: Vec::new(),
+            event: Vec::new(),
+            document: None,
+            text: String::new(),
+            finish: None,
+            block: None,
+            usage: Usage::default(),
+            failure: None,
+            too_long: false,
+        }
+    }
+
+    /// The visible text so far.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes the next bytes; breaks when no more are wanted.
+    pub fn feed(&mut self, chunk: &[u8]) -> ControlFlow<()> {
+        for byte in chunk {
+            if self.document.is_none() && !byte.is_ascii_whitespace() {
+                self.document = Some(matches!(byte, b'{' | b'['));
+            }
+            if *byte == b'\n' && self.document != Some(true) {
+                self.end_line();
+            } else {
+                self.line.push(*byte);
+            }
+            if self.line.len() + self.event.len() > EVENT_BYTES_MAX {
+                self.fail(ModelFailure::Network {
+                    sent: true,
+                    why: "gemini: an event of more than 1 MiB".to_owned(),
+                });
+            }
+            if self.failure.is_some() || self.too_long {
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The answer, or why there is none.
+    ///
+    /// # Errors
+    /// Blocked, empty, truncated, or an error in the middle.
+    pub fn finish(mut self) -> Result<Reply, ModelFailure> {
+        if self.failure.is_none() && !self.too_long {
+            self.end_line();
+            self.end_event();
+        }
+        if let Some(failure) = self.failure {
+            return Err(failure);
+        }
+        let usage = self.usage;
+        if self.text.trim().is_empty() {
+            return Err(match (self.block, self.finish.as_deref()) {
+                (Some(reason), _) => ModelFailure::Safety { reason, usage },
+                (None, Some(reason)) if is_refusal(reason) => {
+                    ModelFailure::Safety { reason: reason.to_owned(), usage }
+                }
+                (None, Some(_)) => ModelFailure::Empty { usage },
+                (None, None) => truncated(),
+            });
+        }
+        let finish = match self.finish.as_deref() {
+            _ if self.too_long => Finish::TooLong,
+            Some("STOP") => Finish::Stop,
+            Some("MAX_TOKENS") => Finish::MaxTokens,
+            Some(reason) => Finish::Blocked(reason.to_owned()),
+            // End of body without a reason: the rest is missing (api-reference B3).
+            None => return Err(truncated()),
+        };
+        Ok(Reply { text: self.text, finish, usage, model: self.model })
+    }
+
+    fn fail(&mut self, failure: ModelFailure) {
+        self.failure.get_or_insert(failure);
+    }
+
+    fn end_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        let text = line.strip_suffix(b"\r").unwrap_or(&line);
+        if let Some(data) = text.strip_prefix(b"data:") {
+            if !self.event.is_empty() {
+                self.event.push(b'\n');
+            }
+            self.event.extend_from_slice(data);
+        } else if text.iter().all(u8::is_ascii_whitespace) {
+            self.end_event();
+        } else if self.document == Some(true) || self.event.is_empty() && !is_field(text) {
+            // A whole document, or an error in the middle that is no event (api-reference B3).
+            self.event.extend_from_slice(text);
+        } else if !is_field(text) {
+            self.event.extend_from_slice(text);
+        }
+    }
+
+    fn end_event(&mut self) {
+        let event = std::mem::take(&mut self.event);
+        if event.iter().all(u8::is_ascii_whitespace) {
+            return;
+        }
+        match json::parse(&event) {
+            Ok(value) => self.value(&value),
+            Err(error) => self.fail(ModelFailure::Network {
+                sent: true,
+                why: format!("gemini: an event cannot be read: {error}"),
+            }),
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        let root = value.root();
+        let mut listed = false;
+        for item in root.list() {
+            listed = true;
+            self.response(item);
+        }
+        if !listed {
+            self.response(root);
+        }
+    }
+
+    fn response(&mut self, of: Ref<'_>) {
+        if !of.at("error").is_null() {
+            let code = of.at("error").at("code").u32().and_then(|code| u16::try_from(code).ok());
+            self.fail(error::classify(code.unwrap_or(500), of.to_text().as_bytes(), None));
+            return;
+        }
+        if let Some(reason) = of.at("promptFeedback").at("blockReason").str() {
+            self.block = Some(reason.to_owned());
+        }
+        self.count(of.at("usageMetadata"));
+        let Some(candidate) = of.at("candidates").list().next() else { return };
+        for part in candidate.at("content").at("parts").list() {
+            if part.at("thought").bool() != Some(true) {
+                self.append(part.at("text").str().unwrap_or_default());
+            }
+        }
+        if let Some(reason) = candidate.at("finishReason").str() {
+            self.finish = Some(reason.to_owned());
+        }
+    }
+
+    fn append(&mut self, text: &str) {
+        let room = TEXT_BYTES_MAX.saturating_sub(self.text.len());
+        if text.len() <= room {
+            self.text.push_str(text);
+            return;
+        }
+        let fits =
+            text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= room);
+        self.text.push_str(text.get(..fits.last().unwrap_or(0)).unwrap_or_default());
+        self.too_long = true;
+    }
+
+    /// Cumulative where it stands on every event: the last one counts (api-reference B3).
+    fn count(&mut self, usage: Ref<'_>) {
+        if usage.is_null() {
+            return;
+        }
+        let tokens = |name: &str| usage.at(name).u32().unwrap_or(0);
+        self.usage = Usage {
+            input: tokens("promptTokenCount"),
+            output: tokens("candidatesTokenCount").saturating_add(tokens("thoughtsTokenCount")),
+        };
+    }
+}
+
+/// `event:`, `id:`, `retry:` and comments carry nothing here.
+fn is_field(line: &[u8]) -> bool {
+    [&b":"[..], b"event:", b"id:", b"retry:"].iter().any(|field| line.starts_with(field))
+}
+
+fn is_refusal(reason: &str) -> bool {
+    !matches!(reason, "STOP" | "MAX_TOKENS" | "OTHER" | "FINISH_REASON_UNSPECIFIED")
+}
+
+fn truncated() -> ModelFailure {
+    ModelFailure::Network { sent: true, why: "gemini: the answer broke off".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &str, chunk: usize) -> Result<Reply, ModelFailure> {
+        let mut reader = Reader::new("m");
+        for piece in body.as_bytes().chunks(chunk.max(1)) {
+            if reader.feed(piece).is_break() {
+                break;
+            }
+        }
+        reader.finish()
+    }
+
+    fn check(body: &str, want: &str) {
+        for chunk in [1, 2, 3, 7, body.len()] {
+            let got = match read(body, chunk) {
+                Ok(reply) => format!(
+                    "{} {:?} {}+{}",
+                    reply.text, reply.finish, reply.usage.input, reply.usage.output
+                ),
+                Err(failure) => format!("{failure:?}"),
+            };
+            assert!(got.starts_with(want), "chunks of {chunk}: {got}");
+        }
+    }
+
+    const HALF: &str = r#"{"candidates":[{"content":{"parts":[{"text":"plan","thought":true},{"text":"你好"}]}}],"usageMetadata":{"promptTokenCount":3}}"#;
+    const REST: &str = r#"{"candidates":[{"content":{"parts":[{"text":" 😀"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":3,"candidatesTokenCount":4,"thoughtsTokenCount":5}}"#;
+
+    #[test]
+    fn events_objects_and_lists_give_the_same_answer() {
+        check(&format!("data: {HALF}\r\n\r\ndata: {REST}\r\n\r\n"), "你好 😀 Stop 3+9");
+        check(&format!(": hi\nevent: x\ndata:{HALF}\n\ndata: {REST}"), "你好 😀 Stop 3+9");
+        check(&format!("[{HALF}\n,\n{REST}]"), "你好 😀 Stop 3+9");
+        check(REST, " 😀 Stop 3+9");
+        let multi = REST.replacen(',', ",\ndata: ", 1);
+        check(&format!("data: {HALF}\n\ndata: {multi}\n\n"), "你好 😀 Stop 3+9");
+    }
+
+    #[test]
+    fn an_answer_without_a_reason_at_its_end_is_truncated() {
+        check(
+            &format!("data: {HALF}\n\n"),
+            r#"Network { sent: true, why: "gemini: the answer broke off""#,
+        );
+        check("", r#"Network { sent: true, why: "gemini: the answer broke off""#);
+        check("data: {\"cand", r#"Network { sent: true, why: "gemini: an event cannot be read"#);
+    }
+
+    #[test]
+    fn blocked_and_empty_answers_are_told_apart() {
+        check(r#"{"promptFeedback":{"blockReason":"SAFETY"}}"#, r#"Safety { reason: "SAFETY""#);
+        check(
+            r#"{"candidates":[{"finishReason":"PROHIBITED_CONTENT"}]}"#,
+            r#"Safety { reason: "PROHIBITED_CONTENT""#,
+        );
+        check(r#"{"candidates":[{"finishReason":"STOP","content":{}}]}"#, "Empty");
+        check(
+            r#"{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"thoughtsTokenCount":7}}"#,
+            "Empty { usage: Usage { input: 0, output: 7 } }",
+        );
+        check(
+            r#"{"candidates":[{"content":{"parts":[{"text":"half"}]},"finishReason":"SAFETY"}]}"#,
+            r#"half Blocked("SAFETY")"#,
+        );
+        check(
+            r#"{"candidates":[{"content":{"parts":[{"text":"half"}]},"finishReason":"MAX_TOKENS"}]}"#,
+            "half MaxTokens",
+        );
+    }
+
+    #[test]
+    fn an_error_in_the_middle_is_the_error() {
+        let error =
+            r#"{"error":{"code":503,"message":"The model is overloaded.","status":"UNAVAILABLE"}}"#;
+        check(&format!("data: {HALF}\n\n{error}\n\n"), "Overloaded");
+        check(&format!("data: {HALF}\n\n{error}"), "Overloaded");
+        check(&format!("data: {error}\n\n"), "Overloaded");
+        check(&format!("[{error}]"), "Overloaded");
+    }
+
+    #[test]
+    fn what_never_ends_is_cut_and_what_is_too_large_is_refused() {
+        let event = format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{}\"}}]}}}}]}}\n\n",
+            "好".repeat(5_000)
+        );
+        let mut reader = Reader::new("m");
+        let mut events = 0;
+        while reader.feed(event.as_bytes()).is_continue() {
+            events += 1;
+            assert!(events < 10);
+        }
+        let reply = reader.finish().unwrap();
+        assert_eq!(reply.finish, Finish::TooLong);
+        assert!(reply.text.len() <= TEXT_BYTES_MAX);
+        let mut flood = Reader::new("m");
+        let chunk = [b'x'; 8_192];
+        while flood.feed(&chunk).is_continue() {}
+        assert!(matches!(flood.finish(), Err(ModelFailure::Network { sent: true, .. })));
+    }
+}

@@ -1,0 +1,115 @@
+//! Owns: the Bot API's JSON, both ways (api-reference A).
+//! May not: decide policy, or print a URL.
+
+mod error;
+mod request;
+mod update;
+
+pub use error::{Conflict, TelegramError};
+pub use request::{
+    Scope, SendMessage, answer_callback, delete_message, delete_webhook, edit_message, get_file,
+    get_me, get_updates, get_webhook_info, inline_keyboard, send_chat_action, send_document,
+    send_draft, send_message, set_my_commands,
+};
+pub use update::{ReadError, read_update};
+
+use super::Response;
+use crate::json::{self, Value};
+use crate::types::{MessageId, User, UserId};
+
+/// Who the token belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Me {
+    /// The bot as a user.
+    pub user: User,
+    /// True = privacy mode is off (api-reference A3).
+    pub reads_all_group_messages: bool,
+    /// Whether it may be added to groups.
+    pub can_join_groups: bool,
+}
+
+/// What getWebhookInfo says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebhookInfo {
+    /// Whether any webhook is set; its URL is nobody's business.
+    pub is_set: bool,
+    /// Updates that wait at Telegram.
+    pub pending: u32,
+    /// Unix seconds of the last delivery error; 0 none.
+    pub last_error_s: i64,
+    /// What it was, cut.
+    pub last_error: String,
+}
+
+/// A file ready for download.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFile {
+    /// Joins the file URL.
+    pub path: String,
+    /// 0 unknown.
+    pub size: u64,
+}
+
+/// The `result` of a reply, or why there is none.
+///
+/// # Errors
+/// Every refusal of Telegram, and whatever is no JSON.
+pub fn read_reply(response: &Response) -> Result<Value, TelegramError> {
+    let Ok(value) = json::parse(&response.body) else {
+        return Err(TelegramError::NotJson { status: response.status });
+    };
+    if value.at("ok").bool() == Some(true) {
+        return Ok(value.take("result"));
+    }
+    if value.at("ok").bool().is_none() {
+        return Err(TelegramError::NotJson { status: response.status });
+    }
+    Err(error::read(&value, response))
+}
+
+/// Who we are, from getMe's result.
+///
+/// # Errors
+/// What is missing.
+pub fn read_me(result: &Value) -> Result<Me, String> {
+    let id = result.at("id").need_i64("id").map_err(|error| error.to_string())?;
+    let username = result.at("username").need_str("username").map_err(|error| error.to_string())?;
+    Ok(Me {
+        user: User {
+            id: UserId(id),
+            is_bot: true,
+            username: Some(username.to_owned()),
+            first_name: result.at("first_name").str().unwrap_or_default().to_owned(),
+            language_code: None,
+        },
+        reads_all_group_messages: result.at("can_read_all_group_messages").bool() == Some(true),
+        can_join_groups: result.at("can_join_groups").bool() != Some(false),
+    })
+}
+
+/// The id of a sent message; `None` when the result is no message (`true`, a draft).
+pub fn message_id(result: &Value) -> Option<MessageId> {
+    result.at("message_id").i64().map(MessageId)
+}
+
+/// What getWebhookInfo says.
+pub fn read_webhook_info(result: &Value) -> WebhookInfo {
+    WebhookInfo {
+        is_set: result.at("url").str().is_some_and(|url| !url.is_empty()),
+        pending: result.at("pending_update_count").u32().unwrap_or(0),
+        last_error_s: result.at("last_error_date").i64().unwrap_or(0),
+        last_error: error::cut(result.at("last_error_message").str().unwrap_or_default()),
+    }
+}
+
+/// A file of getFile; `None` when there is no path to download from.
+pub fn read_file(result: &Value) -> Option<RemoteFile> {
+    let path = result.at("file_path").str()?;
+    // It joins a URL: nothing that could leave its place there.
+    let plain = path.chars().all(|c| c.is_ascii_alphanumeric() || "/_-.~%".contains(c));
+    if !plain || path.split('/').any(|part| part == "..") {
+        return None;
+    }
+    let size = result.at("file_size").i64().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+    Some(RemoteFile { path: path.to_owned(), size })
+}
