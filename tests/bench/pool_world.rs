@@ -377,7 +377,7 @@ impl<'a> World<'a> {
                 return;
             }
             Event::Hour => return self.look(now),
-            Event::Midnight => return self.midnight(now),
+            Event::Midnight => return self.midnight(),
         }
         let sends = self.dispatch(now);
         if now.unix_ms >= self.next_kill_ms {
@@ -556,7 +556,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn midnight(&mut self, now: Now) {
+    fn midnight(&mut self) {
         let day = std::mem::take(&mut self.demand);
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
         let projects = {
