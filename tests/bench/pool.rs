@@ -21,7 +21,9 @@ fn main() -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "{days} days, seed {seed}, one kill in 12 hours on average, 1 % of calls fail by nobody's fault.\n"
+        "{days} days, seed {seed}, one kill in 12 hours on average, 1 % of calls fail by nobody's fault. \
+         Possible is what the limits leave after the share of 0.9 and the tenth of it that is kept for owner \
+         and vip; what those two use of that tenth comes on top.\n"
     )?;
     writeln!(
         out,

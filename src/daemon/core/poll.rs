@@ -70,6 +70,7 @@ impl State {
             polling.trouble.clear();
         }
         polling.failures = 0;
+        polling.unready = false;
         polling.conflicts = 0;
         polling.limit = 0;
         polling.not_before_ms = 0;
@@ -103,6 +104,7 @@ impl State {
                         return;
                     }
                     TelegramError::Unauthorized | TelegramError::NotFound => {
+                        self.live.polling.unready = true;
                         (MINUTE_MS, token_refused())
                     }
                     TelegramError::RetryAfter { seconds } => {
@@ -133,6 +135,7 @@ impl State {
     fn conflict(&mut self, kind: Conflict, step: &mut Step, now: Now) -> (i64, String) {
         let polling = &mut self.live.polling;
         polling.conflicts = polling.conflicts.saturating_add(1);
+        polling.conflict_last_ms = now.unix_ms;
         if kind == Conflict::WebhookActive {
             step.jobs.push(Job::RemoveWebhook);
             return (2 * SECOND_MS, "telegram: a webhook is set: it is being removed".to_owned());
@@ -141,7 +144,7 @@ impl State {
             // Our own poll of a moment ago may still be held there.
             return (3 * SECOND_MS, "telegram: another poll was just open".to_owned());
         }
-        polling.conflict_last_ms = now.unix_ms;
+        polling.unready = true;
         let cause = "telegram: 409 again and again: another program polls with this token: stop the \
                      other one (an old bot, a second box) or give this one its own token";
         (CONFLICT_WAIT_MS, cause.to_owned())

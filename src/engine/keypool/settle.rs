@@ -280,7 +280,6 @@ impl Pool {
         let limits = self.limits_of(self.pair_of(at), model);
         let day = hit.window == Window::Day;
         let quiet = self.pair_of(at).is_quiet(limits, day, moment);
-        let count = self.pair_of(at).count(day, moment);
         match hit.window {
             Window::Nothing => {
                 self.rest_as_state(at, Reason::Nothing, moment);
@@ -312,9 +311,11 @@ impl Pool {
         }
         let named = hit.window != Window::Unknown && !hit.tokens;
         let limit = if day { limits.rpd } else { limits.rpm }.filter(|_| named);
-        let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit, count };
+        let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit };
+        self.remember_refusal(refusal);
+        // Keys that turn out to share a project are one project to the storm guard.
         let mut notices = self.join_by(&refusal, moment);
-        notices.extend(self.refused(refusal).map(|until_ms| Notice::Storm { until_ms }));
+        notices.extend(self.storm(now_ms).map(|until_ms| Notice::Storm { until_ms }));
         notices
     }
 
@@ -486,6 +487,9 @@ impl Pool {
         key.unchecked = true;
         let project = key.project;
         for model in 0..self.models.len() {
+            if let Some(model) = self.models.get_mut(model) {
+                model.unproven_until_ms = 0;
+            }
             let pair_at = self.pair_at(project, model);
             if let Some(pair) = self.pairs.get_mut(pair_at)
                 && (pair.until_ms != 0 || pair.reason != Reason::None)
