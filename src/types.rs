@@ -3,8 +3,8 @@
 
 pub mod build;
 pub mod model;
-pub mod status;
 pub mod row;
+pub mod status;
 
 use std::fmt;
 

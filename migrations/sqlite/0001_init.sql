@@ -48,6 +48,7 @@ CREATE INDEX inbox_lane    ON inbox (chat_id, topic_id, id) WHERE state IN (1, 2
 CREATE INDEX inbox_user    ON inbox (user_id) WHERE state IN (1, 2);
 CREATE INDEX inbox_message ON inbox (chat_id, message_id) WHERE state = 1;
 CREATE INDEX inbox_done    ON inbox (done_ms) WHERE state IN (3, 4);
+CREATE INDEX inbox_parked  ON inbox (id) WHERE state = 4;
 
 -- Files of waiting questions, by reference; an album has several.
 CREATE TABLE inbox_media (

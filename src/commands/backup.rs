@@ -16,7 +16,12 @@ pub fn run(args: &cli::Backup, data_dir: &Path) -> Outcome {
     let store = Store::open_existing(data_dir).map_err(Failure::failed)?;
     // SQLite copies into an empty file, and this one nobody else can read from the first byte on.
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(
-        |error| Failure::failed(format!("{}: {error}: choose a new file in a writable place", args.file)),
+        |error| {
+            Failure::failed(format!(
+                "{}: {error}: choose a new file in a writable place",
+                args.file
+            ))
+        },
     )?;
     if let Err(error) = store.copy_to(target) {
         // Half a copy is worse than none.

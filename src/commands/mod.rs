@@ -3,13 +3,22 @@
 
 pub mod backup;
 pub mod check;
+pub mod demo;
 pub mod dispatch;
+pub mod drain;
 pub mod env;
+pub mod export;
+pub mod forget;
+pub mod import;
 pub mod init;
+pub mod keys;
 pub mod owner_link;
 pub mod role;
+pub mod setup;
 pub mod status;
+pub mod sync;
 pub mod tty;
+pub mod verify;
 
 use crate::config::Config;
 use std::path::PathBuf;

@@ -65,7 +65,12 @@ fn set(
         None => 0,
         Some(span) => match config::duration_ms(span) {
             Some(ms) if ms > 0 => now.unix_ms.saturating_add(ms),
-            _ => return Err(Failure::usage(format!("role: how long: takes {}", config::DURATION_TAKES))),
+            _ => {
+                return Err(Failure::usage(format!(
+                    "role: how long: takes {}",
+                    config::DURATION_TAKES
+                )));
+            }
         },
     };
     let grant = Grant { user, role, until_ms, source: "command".to_owned() };
@@ -148,7 +153,12 @@ fn as_table(lines: &[Line]) -> String {
             0 => "-".to_owned(),
             until_ms => calendar::rfc3339(until_ms),
         };
-        out.push_str(&format!("{:<16} {:<8} {until:<24} {}\n", line.user.0, line.role.name(), line.source));
+        out.push_str(&format!(
+            "{:<16} {:<8} {until:<24} {}\n",
+            line.user.0,
+            line.role.name(),
+            line.source
+        ));
     }
     if lines.is_empty() {
         out.push_str("nobody has a role of their own\n");

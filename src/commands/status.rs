@@ -6,10 +6,9 @@ use crate::calendar::date_text;
 use crate::cli;
 use crate::daemon::http::status_json;
 use crate::daemon::quoting::{count, plain, size, span};
-use crate::daemon::{lock, memory, pool, process};
+use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
 use crate::store::Store;
-use crate::store::status::Asked;
 use crate::types::status::{Status, TABLES};
 use crate::types::{Now, UnixMs};
 use std::io::{self, Write};
@@ -73,24 +72,15 @@ fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
 /// # Errors
 /// The database cannot be read.
 pub fn look(store: &Store, place: &Place, now: Now) -> Result<Status, Failure> {
-    let config = &place.config;
-    let asked = Asked {
-        now_ms: now.unix_ms,
-        session_idle_ms: config.session_idle_ms,
-        vip_slots: config.vip_slots,
-        sync_enabled: config.supabase.is_some(),
-    };
-    let mut status = store.status(&asked).map_err(Failure::failed)?;
     let (rows, salt) = store.ledger(now).map_err(Failure::failed)?;
     // Without a salt no key was ever used, and any fingerprint is as good.
-    let settings = pool::settings(config, salt.as_deref().unwrap_or_default());
+    let settings = pool::settings(&place.config, salt.as_deref().unwrap_or_default());
     let keys = Pool::new(settings, rows, now);
-    status.keys = keys.list(now).into_iter().map(|view| view.line).collect();
-    status.quota = keys.quota_view(now);
+    let mut status =
+        look::look(store, &keys, &place.config, &place.data_dir, now).map_err(Failure::failed)?;
     let holder = lock::holder(&place.data_dir);
     status.running = holder.is_some();
     status.rss_bytes = holder.flatten().and_then(|pid| process::read(Some(pid)).resident_bytes);
-    status.disk = crate::os::disk(&place.data_dir);
     if !status.running {
         status.ready = false;
         status.reason =

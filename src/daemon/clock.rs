@@ -3,6 +3,7 @@
 //! Invariant: within one process time never steps back and never stands still; a step forward is followed.
 
 use crate::types::{DAY_MS, Now};
+use nanorand::{Rng, WyRand};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -58,6 +59,12 @@ pub fn system_ms() -> i64 {
 #[expect(clippy::disallowed_methods, reason = "the one door to the clock")]
 pub fn monotonic() -> Instant {
     Instant::now()
+}
+
+/// Dice for jitter, seeded by the clock; never for secrets.
+pub fn dice() -> impl FnMut() -> u64 {
+    let mut dice = WyRand::new_seed(u64::try_from(system_ms()).unwrap_or(0));
+    move || dice.generate()
 }
 
 /// Waits, for `--watch` in a terminal; the daemon waits for events instead.

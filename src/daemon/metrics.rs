@@ -8,12 +8,34 @@ use crate::types::{Group, Role, build};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// `svs_bot_updates_total{kind}`: what the bot asks Telegram for; anything else counts as `other`.
-pub const UPDATE_KINDS: [&str; 6] = [
+/// `svs_bot_updates_total{kind}`: every type of Bot API 10.4 (api-reference A2), and the rest.
+pub const UPDATE_KINDS: [&str; 28] = [
     "message",
     "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "business_connection",
+    "business_message",
+    "edited_business_message",
+    "deleted_business_messages",
+    "guest_message",
+    "message_reaction",
+    "message_reaction_count",
+    "inline_query",
+    "chosen_inline_result",
     "callback_query",
+    "shipping_query",
+    "pre_checkout_query",
+    "purchased_paid_media",
+    "poll",
+    "poll_answer",
     "my_chat_member",
+    "chat_member",
+    "chat_join_request",
+    "chat_boost",
+    "removed_chat_boost",
+    "managed_bot",
+    "subscription",
     "stopped_message_generation",
     "other",
 ];
@@ -395,7 +417,7 @@ fn gauge_families(page: &mut Page, status: &Status) {
     page.gauge("svs_bot_inbox_pending", "Updates stored but not finished.", Some(counts.inbox));
     page.gauge(
         "svs_bot_inbox_oldest_timestamp_seconds",
-        "When the oldest unfinished update came.",
+        "When the oldest question came that still waits to be asked.",
         counts.inbox_oldest_ms.map(seconds),
     );
     page.gauge("svs_bot_outbox_pending", "Messages on their way to Telegram.", Some(counts.outbox));

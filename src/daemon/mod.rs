@@ -7,21 +7,22 @@
 pub mod clock;
 pub mod core;
 pub mod event;
-mod policy;
-mod shell;
-pub mod workers;
 pub mod http;
 pub mod lock;
 pub mod logging;
+pub mod look;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
+mod policy;
 pub mod pool;
 pub mod process;
 pub mod quoting;
+mod shell;
 pub mod snapshot;
+pub mod workers;
 
-pub use shell::{Ended, Start, run};
+pub use shell::{Ended, Reread, Start, StopReceiver, StopSender, run, stop_pair};
 
 /// Bytes of one reply of Supabase; a page has at most 1000 rows of what we sent.
 pub const SYNC_REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -8,7 +8,8 @@ use crate::types::{Lang, UserId};
 /// Translates; `bot_name` is what an earlier getMe or the settings said.
 pub(super) fn from_config(config: &Config, bot_name: &str) -> Policy {
     // The number before the colon of a token is the bot's id.
-    let bot = config.bot_token.expose().split(':').next().and_then(|id| id.parse().ok()).unwrap_or(0);
+    let bot =
+        config.bot_token.expose().split(':').next().and_then(|id| id.parse().ok()).unwrap_or(0);
     Policy {
         bot: UserId(bot),
         bot_name: bot_name.trim_start_matches('@').to_owned(),

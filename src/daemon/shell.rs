@@ -32,6 +32,16 @@ const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
 /// Reads the settings again, for SIGHUP and `/reload`; the error is for the log.
 pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 
+/// Ends a daemon from outside by being dropped or used.
+pub type StopSender = tokio::sync::oneshot::Sender<()>;
+/// The daemon's end of it.
+pub type StopReceiver = tokio::sync::oneshot::Receiver<()>;
+
+/// A way to end a daemon from another thread.
+pub fn stop_pair() -> (StopSender, StopReceiver) {
+    tokio::sync::oneshot::channel()
+}
+
 /// How the daemon is started.
 pub struct Start<'a> {
     /// Checked settings.
@@ -51,7 +61,7 @@ pub struct Start<'a> {
     /// Called on SIGHUP after the settings: reopens the log file.
     pub reopen_log: Box<dyn Fn(&Config)>,
     /// Ends the daemon from outside, for `demo`; resolves when it should stop.
-    pub stop: Option<tokio::sync::oneshot::Receiver<()>>,
+    pub stop: Option<StopReceiver>,
 }
 
 /// How the daemon ended.
@@ -63,11 +73,14 @@ pub type Ended = Result<u8, Failure>;
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
     make_dir(start.data_dir)?;
-    let _lock = lock::take(start.data_dir, std::process::id()).map_err(|error| locked(start.data_dir, &error))?;
+    let _lock = lock::take(start.data_dir, std::process::id())
+        .map_err(|error| locked(start.data_dir, &error))?;
     let mut store = open_store(start.data_dir)?;
     let (asked, sent) = core::recover(&mut store).map_err(Failure::failed)?;
     if asked + sent > 0 {
-        log::warn!("an earlier run ended in the middle: {asked} questions and {sent} messages taken up again");
+        log::warn!(
+            "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
+        );
     }
     let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
     let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
@@ -77,7 +90,11 @@ pub fn run(start: Start<'_>) -> Ended {
     let http = match start.config.http_addr {
         Some(addr) => Some(
             super::http::spawn(addr, start.config.http_token.as_ref(), Arc::clone(&shared))
-                .map_err(|error| Failure::failed(format!("HTTP_ADDR: {addr}: {error}: choose another address or `off`")))?,
+                .map_err(|error| {
+                    Failure::failed(format!(
+                        "HTTP_ADDR: {addr}: {error}: choose another address or `off`"
+                    ))
+                })?,
         ),
         None => None,
     };
@@ -179,7 +196,8 @@ impl Shell<'_> {
             if stops > 1 {
                 return End::Stopped;
             }
-            if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload() {
+            if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload()
+            {
                 events.retain(|event| !matches!(event, Event::Reload));
                 self.reload();
             }
@@ -230,7 +248,9 @@ fn watch_signals(sender: &UnboundedSender<Event>) {
     ];
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {
-            log::error!("a signal cannot be watched: stop the program with SIGKILL; nothing is lost");
+            log::error!(
+                "a signal cannot be watched: stop the program with SIGKILL; nothing is lost"
+            );
             continue;
         };
         let sender = sender.clone();
@@ -251,24 +271,32 @@ fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
 
 /// Masks what looks like a secret, and what is one.
 pub(crate) fn masker(config: &Config) -> Masker {
-    let secrets: Vec<&str> = config.secrets().into_iter().map(crate::types::Secret::expose).collect();
+    let secrets: Vec<&str> =
+        config.secrets().into_iter().map(crate::types::Secret::expose).collect();
     Masker::new(&secrets)
 }
 
 fn make_dir(dir: &Path) -> Result<(), Failure> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        Failure::failed(format!("{}: {error}: make it writable or choose another --data-dir", dir.display()))
+        Failure::failed(format!(
+            "{}: {error}: make it writable or choose another --data-dir",
+            dir.display()
+        ))
     })
 }
 
 fn locked(dir: &Path, error: &lock::Refused) -> Failure {
     match error {
         lock::Refused::Held(pid) => {
-            let holder = pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
+            let holder =
+                pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
             Failure {
                 code: EXIT_IN_USE,
-                text: format!("{}: in use by {holder}: stop it, or choose another --data-dir", dir.display()),
+                text: format!(
+                    "{}: in use by {holder}: stop it, or choose another --data-dir",
+                    dir.display()
+                ),
             }
         }
         lock::Refused::Io(error) => {

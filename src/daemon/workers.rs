@@ -33,12 +33,15 @@ pub struct Tools {
 /// Runs one job to its end; blocking.
 pub fn run(tools: &Arc<Tools>, job: Job) -> Event {
     match job {
-        Job::Poll { offset, timeout_s, limit } => Event::Polled(poll(tools, offset, timeout_s, limit)),
+        Job::Poll { offset, timeout_s, limit } => {
+            Event::Polled(poll(tools, offset, timeout_s, limit))
+        }
         Job::Ask(job) => ask(tools, &job),
         Job::Send(sending) => send(tools, sending),
         Job::Preview { inbox, request } => Event::Previewed {
             inbox,
-            result: call(tools, &request).map(|reply| telegram::message_id(&reply).unwrap_or_default()),
+            result: call(tools, &request)
+                .map(|reply| telegram::message_id(&reply).unwrap_or_default()),
         },
         Job::Call { purpose, request } => {
             Event::Called { purpose, result: write(tools, &request).map(drop) }
@@ -48,7 +51,9 @@ pub fn run(tools: &Arc<Tools>, job: Job) -> Event {
             let result = call(tools, &telegram::delete_webhook()).map(|_| true);
             Event::Ready(SetupResult::WebhookGone(result))
         }
-        Job::Sync(request) => Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX)),
+        Job::Sync(request) => {
+            Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX))
+        }
         Job::CheckKey { key, secret } => {
             Event::KeyChecked { key, result: check_key(&tools.net, &secret) }
         }
@@ -77,7 +82,12 @@ fn write(tools: &Tools, request: &Request) -> Result<Option<crate::json::Value>,
     call(tools, request).map(Some)
 }
 
-fn poll(tools: &Tools, offset: i64, timeout_s: u32, limit: u32) -> Result<Vec<Fetched>, PollFailure> {
+fn poll(
+    tools: &Tools,
+    offset: i64,
+    timeout_s: u32,
+    limit: u32,
+) -> Result<Vec<Fetched>, PollFailure> {
     let request = telegram::get_updates(offset, limit, timeout_s);
     let mut splitter = PageSplitter::new();
     let mut updates = Vec::new();
@@ -206,9 +216,13 @@ fn request_of(sending: &Sending) -> Request {
             markup: &what.markup,
             silent: what.silent,
         }),
-        Kind::Edit => {
-            telegram::edit_message(what.lane.chat, what.message, &what.text, what.html, &what.markup)
-        }
+        Kind::Edit => telegram::edit_message(
+            what.lane.chat,
+            what.message,
+            &what.text,
+            what.html,
+            &what.markup,
+        ),
         Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
         Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
     }

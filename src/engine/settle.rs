@@ -47,7 +47,10 @@ pub enum GiveUp {
 
 /// Whether the model, not the key, is what the question should go elsewhere from.
 pub fn blames_model(failure: &ModelFailure) -> bool {
-    matches!(failure, ModelFailure::Overloaded | ModelFailure::Internal | ModelFailure::ModelUnknown)
+    matches!(
+        failure,
+        ModelFailure::Overloaded | ModelFailure::Internal | ModelFailure::ModelUnknown
+    )
 }
 
 /// Decides from the failure, the tries so far (this one counted) and the wait so far.
@@ -90,7 +93,11 @@ mod tests {
     const PATIENCE_MS: i64 = 300_000;
 
     fn check(failure: ModelFailure, attempts: u32, waited_ms: i64, want: Next) {
-        assert_eq!(next(&failure, attempts, waited_ms, PATIENCE_MS), want, "{failure:?} {attempts}");
+        assert_eq!(
+            next(&failure, attempts, waited_ms, PATIENCE_MS),
+            want,
+            "{failure:?} {attempts}"
+        );
     }
 
     fn network(sent: bool) -> ModelFailure {

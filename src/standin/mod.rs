@@ -1,5 +1,5 @@
 //! Owns: Telegram, Gemini and PostgREST played in memory on loopback, for `demo`, tests and benches.
-//! May not: name any room but `types`, read a clock, leave loopback.
+//! May not: name any room but `types` and `calendar`, read a clock, leave loopback.
 //! Invariant: whatever a stand-in keeps has a named bound.
 
 pub mod data;

@@ -27,7 +27,7 @@ pub fn forget(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<usize> {
     )?;
     db.execute(
         "INSERT INTO erasure (user_id, asked_ms) VALUES (?1, ?2)
-         ON CONFLICT (user_id) DO UPDATE SET asked_ms = excluded.asked_ms",
+         ON CONFLICT (user_id) DO UPDATE SET asked_ms = excluded.asked_ms, again_ms = 0",
         params![user.0, now_ms],
     )?;
     Ok(turns)

@@ -141,17 +141,17 @@ pub fn salt(db: &Connection) -> Result<Option<String>> {
     meta::get(db, INSTALL_SALT)
 }
 
-/// The salt of this installation's fingerprints; `fresh` random bytes become it where there is none.
+/// The salt of this installation's fingerprints; `fresh`, the hex of random bytes, becomes it where
+/// there is none.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn install_salt(db: &Connection, fresh: &[u8]) -> Result<String> {
+pub fn install_salt(db: &Connection, fresh: &str) -> Result<String> {
     if let Some(salt) = salt(db)? {
         return Ok(salt);
     }
-    let salt = crate::secret_hash::hex(fresh);
-    meta::set(db, INSTALL_SALT, &salt)?;
-    Ok(salt)
+    meta::set(db, INSTALL_SALT, fresh)?;
+    Ok(fresh.to_owned())
 }
 
 fn save_key(db: &Connection, row: &KeyRow) -> Result<()> {
@@ -390,8 +390,8 @@ mod tests {
     fn the_salt_is_made_once() {
         let store = Store::in_memory().unwrap();
         assert_eq!(salt(&store.db).unwrap(), None);
-        let first = install_salt(&store.db, &[0xab; 16]).unwrap();
+        let first = install_salt(&store.db, "abab").unwrap();
         assert_eq!(first, "ab".repeat(16));
-        assert_eq!(install_salt(&store.db, &[0xcd; 16]).unwrap(), first);
+        assert_eq!(install_salt(&store.db, "cdcd").unwrap(), first);
     }
 }

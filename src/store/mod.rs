@@ -12,6 +12,7 @@ pub mod people;
 pub mod status;
 pub mod sync;
 pub mod tell;
+pub mod transfer;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -71,6 +72,9 @@ impl From<rusqlite::Error> for StoreError {
         Self::Sql(error)
     }
 }
+
+/// A connection or an open transaction, for those who hand it from one room file to the next.
+pub type Db = Connection;
 
 /// Results of this room.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -173,6 +177,19 @@ impl Store {
         let value = work(&tx)?;
         tx.commit()?;
         Ok(value)
+    }
+}
+
+impl Store {
+    /// Runs `work` without a transaction of its own, for statements that only read.
+    ///
+    /// # Errors
+    /// What `work` says.
+    pub fn read<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        work(&self.db)
     }
 }
 

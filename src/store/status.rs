@@ -184,6 +184,8 @@ pub struct Health {
     pub messages_parked: u64,
     /// Why the newest of them.
     pub message_reason: String,
+    /// Whether somebody was paired or made an owner at run time.
+    pub has_owner: bool,
     /// The newest instant in it.
     pub newest_ms: UnixMs,
 }
@@ -193,7 +195,7 @@ impl Store {
     ///
     /// # Errors
     /// As SQLite says; damage that it can describe is no error.
-    pub fn health(&self) -> Result<Health> {
+    pub fn health(&self, now: Now) -> Result<Health> {
         let db = &self.db;
         let text = |sql: &str| -> Result<String> {
             Ok(db.query_row(sql, [], |row| row.get(0)).optional()?.unwrap_or_default())
@@ -220,11 +222,21 @@ impl Store {
             message_reason: text(
                 "SELECT reason FROM outbox_parked ORDER BY parked_ms DESC LIMIT 1",
             )?,
+            has_owner: !people::granted_owners(db, now.unix_ms)?.is_empty(),
             newest_ms: newest_us / 1_000,
         })
     }
 }
 
+const INBOX_PARKED: &str = "SELECT count(*) FROM inbox WHERE state = 4";
+/// The first of every lane that waits; what is being asked has its own bound in time.
+const INBOX_OLDEST: &str = "SELECT min(received_ms) FROM inbox WHERE state = 1 AND head = 1";
+const HISTORY_PENDING: &str = "SELECT 1 FROM history WHERE sync IN (0, 1)";
+const HISTORY_PARKED: &str = "SELECT 1 FROM history WHERE sync = 3";
+const REGISTRY_PENDING: &str = "SELECT 1 FROM registry WHERE sync = 0";
+const REGISTRY_PARKED: &str = "SELECT 1 FROM registry WHERE sync = 3";
+const HOURS: &str =
+    "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour";
 const DATABASE_BYTES: &str =
     "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 
@@ -238,7 +250,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
     let vips = vips(db, alive_ms)?;
     let counts = Counts {
         inbox: u64::from(inbox::pending(db)?),
-        inbox_parked: number(db, "SELECT count(*) FROM inbox WHERE state = 4")?,
+        inbox_parked: number(db, INBOX_PARKED)?,
         inbox_oldest_ms: oldest(db)?,
         outbox: u64::from(outbox::pending(db)?),
         outbox_parked: number(db, "SELECT count(*) FROM outbox_parked")?,
@@ -272,8 +284,7 @@ fn number(db: &Connection, sql: &str) -> Result<u64> {
 }
 
 fn oldest(db: &Connection) -> Result<Option<UnixMs>> {
-    let sql = "SELECT min(received_ms) FROM inbox WHERE state IN (1, 2)";
-    Ok(db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?.flatten())
+    Ok(db.prepare_cached(INBOX_OLDEST)?.query_row([], |row| row.get(0)).optional()?.flatten())
 }
 
 fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
@@ -288,14 +299,8 @@ fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
     if enabled {
         let upto =
             |sql: &str| number(db, &format!("SELECT count(*) FROM ({sql} LIMIT {PENDING_MAX})"));
-        line.pending = [
-            upto("SELECT 1 FROM history WHERE sync IN (0, 1)")?,
-            upto("SELECT 1 FROM registry WHERE sync = 0")?,
-        ];
-        line.parked = [
-            upto("SELECT 1 FROM history WHERE sync = 3")?,
-            upto("SELECT 1 FROM registry WHERE sync = 3")?,
-        ];
+        line.pending = [upto(HISTORY_PENDING)?, upto(REGISTRY_PENDING)?];
+        line.parked = [upto(HISTORY_PARKED)?, upto(REGISTRY_PARKED)?];
     }
     Ok(line)
 }
@@ -303,9 +308,7 @@ fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
 fn hours(db: &Connection, now_ms: UnixMs) -> Result<Vec<Hour>> {
     let this = now_ms.div_euclid(HOUR_MS);
     let mut by_hour: BTreeMap<i64, Hour> = BTreeMap::new();
-    let mut statement = db.prepare_cached(
-        "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour",
-    )?;
+    let mut statement = db.prepare_cached(HOURS)?;
     let mut rows = statement.query([this - WEEK_HOURS, this])?;
     while let Some(row) = rows.next()? {
         let (at, value): (i64, i64) = (row.get(0)?, row.get(2)?);

@@ -35,6 +35,7 @@ fn queues_backlog_and_hours_are_counted() {
     let hour = NOW_MS / HOUR_MS;
     let status = look(&format!(
         "INSERT INTO inbox (update_id, state, received_ms) VALUES (1, 1, 50), (2, 2, 40), (3, 3, 1), (4, 4, 1);
+         UPDATE inbox SET head = 1 WHERE state = 1;
          INSERT INTO outbox_parked (id, chat_id, text, reason, parked_ms) VALUES (1, 1, '', '', 1);
          INSERT INTO history (chat_id, user_id, created_us, sync) VALUES
            (1, 1, 1, 0), (1, 1, 1, 1), (1, 1, 1, 2), (1, 1, 1, 3), (1, 1, 1, 4);
@@ -50,7 +51,7 @@ fn queues_backlog_and_hours_are_counted() {
          INSERT INTO trouble (at_ms, place, text) VALUES (1, 'sync', 'old'), (2, 'disk', 'new');"
     ));
     assert_eq!((status.counts.inbox, status.counts.inbox_parked), (2, 1));
-    assert_eq!(status.counts.inbox_oldest_ms, Some(40));
+    assert_eq!(status.counts.inbox_oldest_ms, Some(50));
     assert_eq!(status.counts.outbox_parked, 1);
     assert_eq!(status.sync.pending, [2, 1]);
     assert_eq!(status.sync.parked, [1, 0]);
@@ -91,4 +92,25 @@ fn a_look_writes_nothing_and_needs_a_database() {
     assert!(meta::set(&look.db, "a", "b").is_err());
     drop((look, live));
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn no_look_walks_a_whole_table() {
+    let store = Store::in_memory().unwrap();
+    for sql in [
+        INBOX_PARKED,
+        INBOX_OLDEST,
+        HISTORY_PENDING,
+        HISTORY_PARKED,
+        REGISTRY_PENDING,
+        REGISTRY_PARKED,
+        HOURS,
+    ] {
+        let mut plan = store.db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let mut rows = plan.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get(3).unwrap();
+            assert!(step.contains(" USING "), "{sql}: {step}");
+        }
+    }
 }

@@ -54,9 +54,8 @@ pub(super) const HISTORY_COLUMNS: &str = "id, remote_id, sync, chat_id, user_id,
      message_text, response_text, model_used, metadata, created_us";
 
 pub(super) fn read_history<'a>(row: &'a Row<'_>) -> rusqlite::Result<HistoryRow<'a>> {
-    let text = |at: usize| -> rusqlite::Result<Option<&'a str>> {
-        Ok(row.get_ref(at)?.as_str_or_null()?)
-    };
+    let text =
+        |at: usize| -> rusqlite::Result<Option<&'a str>> { Ok(row.get_ref(at)?.as_str_or_null()?) };
     Ok(HistoryRow {
         id: row.get(0)?,
         remote_id: row.get(1)?,
@@ -223,8 +222,8 @@ pub fn claim_history(
         claimed.push(Claimed { id, remote_id, fresh, created_us });
     }
     drop(rows);
-    let mut name = db
-        .prepare_cached("UPDATE history SET remote_id = ?2 WHERE id = ?1 AND remote_id = 0")?;
+    let mut name =
+        db.prepare_cached("UPDATE history SET remote_id = ?2 WHERE id = ?1 AND remote_id = 0")?;
     for row in claimed.iter().filter(|row| row.fresh) {
         name.execute(params![row.id, row.remote_id])?;
     }
@@ -239,7 +238,8 @@ pub const ROWS_MAX: usize = 5_000;
 /// # Errors
 /// As SQLite says.
 pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
-    let mut set = db.prepare_cached("UPDATE history SET sync = 2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    let mut set =
+        db.prepare_cached("UPDATE history SET sync = 2 WHERE id = ?1 AND sync IN (0, 1)")?;
     for row in rows {
         set.execute([row.id])?;
     }
@@ -251,7 +251,8 @@ pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
 /// # Errors
 /// As SQLite says.
 pub fn history_unsure(db: &Db, rows: &[Claimed], unsure: bool) -> Result<()> {
-    let mut set = db.prepare_cached("UPDATE history SET sync = ?2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    let mut set =
+        db.prepare_cached("UPDATE history SET sync = ?2 WHERE id = ?1 AND sync IN (0, 1)")?;
     for row in rows {
         set.execute(params![row.id, i64::from(unsure)])?;
     }
@@ -263,8 +264,10 @@ pub fn history_unsure(db: &Db, rows: &[Claimed], unsure: bool) -> Result<()> {
 /// # Errors
 /// As SQLite says.
 pub fn history_unname(db: &Db, id: i64) -> Result<()> {
-    db.prepare_cached("UPDATE history SET remote_id = 0, sync = 0 WHERE id = ?1 AND sync IN (0, 1)")?
-        .execute([id])?;
+    db.prepare_cached(
+        "UPDATE history SET remote_id = 0, sync = 0 WHERE id = ?1 AND sync IN (0, 1)",
+    )?
+    .execute([id])?;
     Ok(())
 }
 
@@ -430,11 +433,7 @@ pub fn due_erasure(db: &Db, now_ms: UnixMs) -> Result<Option<Erasure>> {
               ORDER BY again_ms, user_id LIMIT 1",
         )?
         .query_row([now_ms], |row| {
-            Ok(Erasure {
-                user: UserId(row.get(0)?),
-                asked_ms: row.get(1)?,
-                again_ms: row.get(2)?,
-            })
+            Ok(Erasure { user: UserId(row.get(0)?), asked_ms: row.get(1)?, again_ms: row.get(2)? })
         })
         .optional()?)
 }

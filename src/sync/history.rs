@@ -207,7 +207,11 @@ impl SyncRun {
 
 /// The rows that the reply lists as new, and those it leaves out; `None` when it is no such list.
 /// A success without a body says that all is there, and no more.
-fn split(claimed: &[Claimed], body: &[u8], generated: bool) -> Option<(Vec<Claimed>, Vec<Claimed>)> {
+fn split(
+    claimed: &[Claimed],
+    body: &[u8],
+    generated: bool,
+) -> Option<(Vec<Claimed>, Vec<Claimed>)> {
     if body.is_empty() {
         return Some((claimed.to_vec(), Vec::new()));
     }

@@ -7,6 +7,7 @@
 //! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
 
 mod history;
+pub mod pull;
 mod registry;
 pub mod report;
 
@@ -225,7 +226,7 @@ impl SyncRun {
             Flight::Marks(claimed) => self.marks_read(db, &claimed, judged, dice)?,
             Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
             Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
-            Flight::Swap(row) => self.swapped(db, &row, judged)?,
+            Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
         };
         if let Err(fault) = found {
             self.suffer(fault, now.unix_ms, dice);
@@ -269,7 +270,8 @@ impl SyncRun {
     fn erase(&mut self, db: &Db, now_ms: UnixMs) -> Result<Option<Request>> {
         let half = self.half_erased.take();
         let table = if half.is_some() { Table::Registry } else { Table::History };
-        let Some(erasure) = half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
+        let Some(erasure) =
+            half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
         else {
             return Ok(None);
         };

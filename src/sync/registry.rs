@@ -37,6 +37,8 @@ struct Known {
     read: bool,
     /// The count there is null.
     null: bool,
+    /// A request for it may have been carried out although no reply said so.
+    unclear: bool,
 }
 
 impl Pairs {
@@ -70,6 +72,11 @@ impl SyncRun {
             let page = rows::unsent_registry(db, self.pairs.after, PAGE)?;
             let Some(last) = page.last().map(|row| (row.user, row.chat)) else { return Ok(None) };
             let full = page.len();
+            for row in page.iter().filter(|row| row.sending != 0) {
+                // Not this run's request: nobody knows its outcome.
+                let earlier = Known { unclear: true, ..Known::default() };
+                self.pairs.known.entry((row.user, row.chat)).or_insert(earlier);
+            }
             let due: Vec<RegistryRow> =
                 page.into_iter().filter(|row| self.pairs.has_tries(row)).collect();
             if due.is_empty() {
@@ -154,7 +161,9 @@ impl SyncRun {
             // A success that does not say which were new: all are read back.
             return Ok(Ok(()));
         }
-        let Some(new) = read::pairs(&response.body) else { return Ok(Err(super::history::odd_reply())) };
+        let Some(new) = read::pairs(&response.body) else {
+            return Ok(Err(super::history::odd_reply()));
+        };
         for row in sent.iter().filter(|row| new.contains(&(row.user, row.chat))) {
             rows::registry_seen(db, row.user, row.chat, row.count, row.count)?;
             self.report.registry.sent += 1;
@@ -193,7 +202,14 @@ impl SyncRun {
         Ok(Ok(()))
     }
 
-    pub(super) fn swapped(&mut self, db: &Db, row: &RegistryRow, judged: Judged<'_>) -> Settled {
+    pub(super) fn swapped(
+        &mut self,
+        db: &Db,
+        row: &RegistryRow,
+        judged: Judged<'_>,
+        unclear: bool,
+    ) -> Settled {
+        self.pairs.of(row).unclear |= unclear;
         match judged {
             Ok(response) => {
                 let hit = read::pairs(&response.body).is_some_and(|pairs| !pairs.is_empty());
@@ -243,33 +259,37 @@ impl SyncRun {
     }
 
     /// What the row there says about the request whose outcome was unknown.
-    fn compare(&mut self, db: &Db, row: &RegistryRow, there: Option<&RemoteRegistry>) -> Result<()> {
+    fn compare(
+        &mut self,
+        db: &Db,
+        row: &RegistryRow,
+        there: Option<&RemoteRegistry>,
+    ) -> Result<()> {
         let known = self.pairs.of(row);
         known.read = true;
         known.null = there.is_some_and(|it| it.count.is_none());
+        let unclear = std::mem::take(&mut known.unclear);
         let Some(there) = there else {
             return rows::registry_gone(db, row.user, row.chat);
         };
         let remote = there.count.unwrap_or(0);
         if row.synced < 0 {
             // An insert: ours if it bears our first trigger to the microsecond.
-            let ours = parse_written(&there.created).map(|at| at.unix_us(0)) == Some(row.created_us);
+            let ours =
+                parse_written(&there.created).map(|at| at.unix_us(0)) == Some(row.created_us);
             let part = if ours { remote.min(row.sending) } else { 0 };
             self.report.registry.already += i64::from(ours);
             return rows::registry_seen(db, row.user, row.chat, remote, part);
         }
-        if remote == row.synced && !known_newer(row, remote) {
+        if remote == row.synced && remote != row.sending {
             // Not arrived, or not yet: it is repeated as it was.
+            self.pairs.of(row).unclear = unclear;
             return Ok(());
         }
-        let landed = remote >= row.sending;
+        // Beside another writer a lost reply leaves a guess (contract §5.2).
+        let landed = unclear && remote >= row.sending;
         self.report.registry.already += i64::from(landed);
         let part = if landed { row.sending } else { row.synced };
         rows::registry_seen(db, row.user, row.chat, remote, part)
     }
-}
-
-/// Whether the request would not change the count, so that equality proves its arrival.
-fn known_newer(row: &RegistryRow, remote: i64) -> bool {
-    row.sending == remote
 }

@@ -117,7 +117,8 @@ impl Report {
             );
         }
         let (whole, ms) = (self.took_ms / 1_000, self.took_ms % 1_000);
-        let _ = write!(out, "}},\"requests\":{},\"seconds\":{whole}.{ms:03},\"error\":", self.requests);
+        let _ =
+            write!(out, "}},\"requests\":{},\"seconds\":{whole}.{ms:03},\"error\":", self.requests);
         match &self.error {
             None => out.push_str("null"),
             Some(Trouble { kind, text, .. }) => {

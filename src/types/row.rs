@@ -71,3 +71,53 @@ pub struct RemoteRegistry {
     /// First trigger as the table writes it, no zone.
     pub created: String,
 }
+
+/// A row of `chat_history` on its way in.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OwnedHistory {
+    /// Its id in Supabase; 0 when it never was there.
+    pub remote_id: i64,
+    /// Where.
+    pub chat: ChatId,
+    /// Who asked.
+    pub user: UserId,
+    /// Without `@`; the first name where there is none.
+    pub username: Option<String>,
+    /// The question.
+    pub message: Option<String>,
+    /// The answer.
+    pub response: Option<String>,
+    /// The model that answered.
+    pub model: Option<String>,
+    /// JSON.
+    pub metadata: String,
+    /// Microseconds since the epoch.
+    pub created_us: i64,
+}
+
+impl OwnedHistory {
+    /// The same, borrowed.
+    pub fn as_row(&self) -> HistoryRow<'_> {
+        HistoryRow {
+            id: 0,
+            remote_id: self.remote_id,
+            sync: 4,
+            chat: self.chat,
+            user: self.user,
+            username: self.username.as_deref(),
+            message: self.message.as_deref(),
+            response: self.response.as_deref(),
+            model: self.model.as_deref(),
+            metadata: &self.metadata,
+            created_us: self.created_us,
+        }
+    }
+    /// What it weighs in memory, about.
+    pub fn bytes(&self) -> usize {
+        let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        128 + text(&self.username)
+            + text(&self.message)
+            + text(&self.response)
+            + self.metadata.len()
+    }
+}

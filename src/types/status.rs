@@ -148,7 +148,7 @@ pub struct Counts {
     pub inbox: u64,
     /// Updates that could not be read or were given up.
     pub inbox_parked: u64,
-    /// When the oldest unfinished update came.
+    /// When the oldest question came that still waits to be asked.
     pub inbox_oldest_ms: Option<UnixMs>,
     /// Messages on their way to Telegram.
     pub outbox: u64,

@@ -2,8 +2,10 @@
 //! May not: open sockets, decide policy, name the engine, hold a secret.
 
 pub mod gemini;
-pub mod telegram;
+pub mod pgdump;
 pub mod postgrest;
+pub mod table;
+pub mod telegram;
 
 /// HTTP methods in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

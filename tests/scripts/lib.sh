@@ -38,5 +38,15 @@ refuses() {
     passed=$((passed + 1))
 }
 
+# says SENTENCE TEXT, hides SENTENCE TEXT: of the output of the last command that was tried.
+says() {
+    grep -qF -- "$2" "$SCRATCH/.out" || stop "does not hold: $1" "(no '$2' in)" "$(cat "$SCRATCH/.out")"
+    passed=$((passed + 1))
+}
+hides() {
+    ! grep -qF -- "$2" "$SCRATCH/.out" || stop "does not hold: $1" "('$2' in)" "$(cat "$SCRATCH/.out")"
+    passed=$((passed + 1))
+}
+
 same() { [ "$1" = "$2" ] || stop "wanted '$2', got '$1'"; }
 mode_of() { stat -c %a "$1"; }

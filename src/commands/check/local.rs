@@ -7,7 +7,7 @@ use crate::commands::Place;
 use crate::config::Config;
 use crate::daemon::quoting::{size, span};
 use crate::store::status::{Health, Published};
-use crate::types::status::Disk;
+use crate::types::status::{Disk, QuotaLine};
 use crate::types::{HOUR_MS, MINUTE_MS, UnixMs};
 
 /// Less room than this: fail, the database may stop at any moment.
@@ -60,6 +60,8 @@ pub struct Local {
     pub disk: Option<Disk>,
     /// The daemon that holds the directory.
     pub holder: Option<Option<u32>>,
+    /// Today's use, as the pool sees it.
+    pub quota: Vec<QuotaLine>,
     /// Enabled units.
     pub units: Vec<Unit>,
 }
@@ -72,6 +74,7 @@ pub(super) fn items(place: &Place, local: &Local) -> Vec<Item> {
     items.push(clock(local));
     items.push(daemon(local));
     items.push(poller(local));
+    items.extend(quotas(&local.quota));
     items.extend(old_units(&local.units));
     items
 }
@@ -236,6 +239,28 @@ fn poller(local: &Local) -> Item {
                if it cannot be found, take a new token from @BotFather"
                 .to_owned(),
     }
+}
+
+/// What the replies of the past taught: models that a project has nothing of, and days that are over.
+fn quotas(lines: &[QuotaLine]) -> Vec<Item> {
+    let name = |line: &QuotaLine| format!("quota {}", line.model);
+    let item = |line: &QuotaLine| match line.limit_today {
+        Some(0) => Some(Item::warn(
+            name(line),
+            format!("project {}: none at all", line.project),
+            "enable billing for the project, or take the model out of the chains",
+        )),
+        Some(limit) if line.used_today >= limit => Some(Item::warn(
+            name(line),
+            format!("project {}: {} of {limit} used today", line.project, line.used_today),
+            format!(
+                "nothing: it starts again at {}; or add a key of another project",
+                rfc3339(line.resets_ms)
+            ),
+        )),
+        _ => None,
+    };
+    lines.iter().filter_map(item).collect()
 }
 
 /// Words by which a unit of an earlier version gives itself away.

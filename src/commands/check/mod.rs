@@ -2,6 +2,7 @@
 //! May not: change anything anywhere, spend quota, show a secret.
 //! Invariant: every item that is not `ok` says what to do.
 
+mod gather;
 mod gemini;
 mod local;
 mod reply;
@@ -11,6 +12,7 @@ mod telegram;
 #[cfg(test)]
 mod tests;
 
+pub use gather::gather;
 pub use local::{EnvFile, Local, Unit};
 
 use super::{EXIT_FAILED, EXIT_OK, EXIT_USAGE, Failure, Outcome, Place};
@@ -86,7 +88,7 @@ pub struct Ways<'a> {
     pub supabase: Call<'a>,
 }
 
-/// Runs the command; `local` is what the shell found on this machine.
+/// Runs the command; `local` is what [`gather`] found on this machine.
 ///
 /// # Errors
 /// Stdout is closed.

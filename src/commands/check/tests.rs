@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::{Config, Supabase, Webhook};
 use crate::store::status::{Health, Published};
-use crate::types::status::Disk;
+use crate::types::status::{Disk, QuotaLine};
 use crate::types::{ChatId, Group, MINUTE_MS};
 
 const NOW_MS: i64 = 1_795_389_134_000;
@@ -32,6 +32,16 @@ fn healthy() -> Local {
         disk: Some(Disk { free_bytes: 5 << 30, total_bytes: 9 << 30 }),
         holder: Some(Some(42)),
         ..Local::default()
+    }
+}
+
+fn quota(used_today: u64, limit_today: Option<u64>) -> QuotaLine {
+    QuotaLine {
+        project: "p".into(),
+        model: "pro".into(),
+        used_today,
+        limit_today,
+        resets_ms: NOW_MS,
     }
 }
 
@@ -101,7 +111,13 @@ fn a_healthy_bot_is_all_ok() {
 #[test]
 fn what_trips_people_on_their_own_machine_is_named() {
     type Change = fn(&mut Local);
-    let cases: [(Change, u8, &str); 16] = [
+    let cases: [(Change, u8, &str); 18] = [
+        (|at| at.quota = vec![quota(3, Some(0))], 0, "warn quota pro project p: none at all"),
+        (
+            |at| at.quota = vec![quota(18, Some(18)), quota(17, Some(18)), quota(9, None)],
+            0,
+            "p: 18 of 18 used today",
+        ),
         (
             |at| at.warnings = vec!["LOG_LEVLE: unknown: LOG_LEVEL?".into()],
             0,

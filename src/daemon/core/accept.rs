@@ -9,14 +9,15 @@ use crate::engine::session::{self, Ask, Decision, Facts, Refusal, SessionFact, S
 use crate::engine::speech::{self, Speech};
 use crate::engine::task;
 use crate::engine::trigger::{self, Trigger};
+use crate::store::Db;
+use crate::store::Result;
 use crate::store::inbox::{self, Queued};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people;
-use crate::store::Result;
 use crate::types::{
-    ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User, UserId,
+    ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User,
+    UserId,
 };
-use rusqlite::Connection;
 
 /// Characters of one question; Telegram's own limit is 4096, a hostile server's is not.
 const QUESTION_CHARS_MAX: usize = 65_536;
@@ -39,7 +40,7 @@ pub(super) struct Setting<'a> {
 impl State {
     pub(super) fn update(
         &mut self,
-        db: &Connection,
+        db: &Db,
         row: i64,
         update: &Fetched,
         step: &mut Step,
@@ -63,8 +64,15 @@ impl State {
             IncomingBody::Callback(callback) => self.callback(db, callback, step, now),
             IncomingBody::Membership { chat, can_speak } => {
                 if !can_speak {
-                    let parked = outbox::park_chat(db, *chat, "the bot was removed or blocked", now.unix_ms)?;
-                    log::info!("chat {chat}: the bot may not speak there any more; {parked} set aside");
+                    let parked = outbox::park_chat(
+                        db,
+                        *chat,
+                        "the bot was removed or blocked",
+                        now.unix_ms,
+                    )?;
+                    log::info!(
+                        "chat {chat}: the bot may not speak there any more; {parked} set aside"
+                    );
                 }
                 Ok(())
             }
@@ -78,7 +86,7 @@ impl State {
 
     fn message(
         &mut self,
-        db: &Connection,
+        db: &Db,
         row: i64,
         message: &Message,
         step: &mut Step,
@@ -98,7 +106,9 @@ impl State {
         let stored = people::session_of(db, lane, user.id)?;
         let joins_album = self.join_album(db, message, user.id, now)?;
         // What other people say to each other costs one look-up and leaves no trace.
-        if joins_album || (matches!(trigger, Trigger::None | Trigger::OthersCommand) && stored.is_none()) {
+        if joins_album
+            || (matches!(trigger, Trigger::None | Trigger::OthersCommand) && stored.is_none())
+        {
             return Ok(());
         }
         let granted = people::grant_of(db, user.id, now.unix_ms)?;
@@ -121,7 +131,7 @@ impl State {
 
     fn question(
         &mut self,
-        db: &Connection,
+        db: &Db,
         setting: &Setting<'_>,
         trigger: &Trigger,
         stored: Option<&people::Session>,
@@ -147,7 +157,7 @@ impl State {
 
     fn facts(
         &self,
-        db: &Connection,
+        db: &Db,
         setting: &Setting<'_>,
         stored: Option<&people::Session>,
         now: Now,
@@ -188,7 +198,7 @@ impl State {
         })
     }
 
-    fn queue(&mut self, db: &Connection, setting: &Setting<'_>, ask: &Ask, now: Now) -> Result<()> {
+    fn queue(&mut self, db: &Db, setting: &Setting<'_>, ask: &Ask, now: Now) -> Result<()> {
         let message = setting.message;
         let session = match ask.session {
             SessionMove::None => 0,
@@ -246,7 +256,7 @@ impl State {
     }
 
     /// The further parts of an album belong to the question that its first part became.
-    fn join_album(&self, db: &Connection, message: &Message, user: UserId, now: Now) -> Result<bool> {
+    fn join_album(&self, db: &Db, message: &Message, user: UserId, now: Now) -> Result<bool> {
         let (Some(album), Some(media)) = (&message.album, &message.media) else { return Ok(false) };
         let Some((row, files)) = inbox::waiting_album(db, message.chat, user, album)? else {
             return Ok(false);
@@ -273,7 +283,7 @@ impl State {
 
     fn refusal_text(
         &self,
-        db: &Connection,
+        db: &Db,
         refusal: Refusal,
         setting: &Setting<'_>,
         now: Now,
@@ -296,7 +306,7 @@ impl State {
     }
 
     /// When the slot that has been quiet longest falls free, in minutes, rounded up.
-    pub(super) fn next_slot_minutes(&self, db: &Connection, now: Now) -> Result<u32> {
+    pub(super) fn next_slot_minutes(&self, db: &Db, now: Now) -> Result<u32> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let free_ms = slots
             .iter()
@@ -307,7 +317,7 @@ impl State {
     }
 
     /// Answers a message with a plain text of the bot's own.
-    pub(super) fn say(&self, db: &Connection, setting: &Setting<'_>, text: &str, now: Now) -> Result<()> {
+    pub(super) fn say(&self, db: &Db, setting: &Setting<'_>, text: &str, now: Now) -> Result<()> {
         let group = setting.message.chat_kind != ChatKind::Private;
         let what = Outgoing {
             reply_to: if group { setting.message.id } else { MessageId(0) },
@@ -322,7 +332,7 @@ pub(super) fn class_of(role: Role, tier: crate::types::Tier) -> i64 {
     role.priority() * 4 + tier as i64
 }
 
-fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
+fn migrate_chat(db: &Db, from: ChatId, to: ChatId) -> Result<()> {
     log::info!("group {from} became supergroup {to}: what waits goes along");
     inbox::migrate_chat(db, from, to)?;
     outbox::migrate_chat(db, from, to)?;

@@ -3,6 +3,7 @@
 
 use super::accept::class_of;
 use super::{Asked as InFlight, Count, Phase, State, Step, words};
+use crate::calendar;
 use crate::daemon::event::{AskJob, Asked, Job};
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::keypool::{Choice, Want};
@@ -10,13 +11,12 @@ use crate::engine::persona;
 use crate::engine::render;
 use crate::engine::settle::{self, Next};
 use crate::engine::speech::{self, Speech};
+use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
 use crate::types::model::{Finish, ModelFailure, Reply};
-use crate::calendar;
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
-use rusqlite::Connection;
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
 const FAIR_TURN_EVERY: u64 = 8;
@@ -33,7 +33,7 @@ const MEMORY_CHARS_MAX: usize = 200_000;
 
 impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
-    pub(super) fn start_asking(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
             return Ok(());
         }
@@ -51,7 +51,7 @@ impl State {
         Ok(())
     }
 
-    fn next_question(&mut self, db: &Connection, now: Now) -> Result<Option<(i64, i64)>> {
+    fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
         let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
         let mut oldest: Option<(i64, i64, i64)> = None;
         for class in classes() {
@@ -71,7 +71,7 @@ impl State {
         Ok(oldest.map(|(row, class, _)| (row, class)))
     }
 
-    fn take_up(&mut self, db: &Connection, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
+    fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
         let (role, tier) = role_and_tier(class);
         let asking = inbox::load(db, row)?;
         let tried = self.live.tried.get(&row).cloned().unwrap_or_default();
@@ -111,14 +111,16 @@ impl State {
     /// Nobody of this class can be asked until then: the patient wait, the others are told when.
     fn no_key_now(
         &mut self,
-        db: &Connection,
+        db: &Db,
         class: i64,
         until_ms: i64,
         step: &mut Step,
         now: Now,
     ) -> Result<()> {
         let until_ms = until_ms.max(now.unix_ms + 50);
-        self.live.blocked_until_ms.insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
+        self.live
+            .blocked_until_ms
+            .insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
         // Whoever would have to wait longer than patience allows is told now and not later.
         let too_late_ms = until_ms - self.config.patience_ms;
         for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
@@ -132,8 +134,15 @@ impl State {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
-                let text = speech::say(lang_of(&asking), &Speech::WaitForKey { minutes: words::minutes(wait_ms) });
-                outbox::add(db, &answer_part(&asking, Part::plain(text), true, false), now.unix_ms)?;
+                let text = speech::say(
+                    lang_of(&asking),
+                    &Speech::WaitForKey { minutes: words::minutes(wait_ms) },
+                );
+                outbox::add(
+                    db,
+                    &answer_part(&asking, Part::plain(text), true, false),
+                    now.unix_ms,
+                )?;
             }
         }
         Ok(())
@@ -141,7 +150,7 @@ impl State {
 
     fn ask_job(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         pick: &crate::engine::keypool::Pick,
         role: Role,
@@ -149,7 +158,8 @@ impl State {
     ) -> Result<AskJob> {
         let question = &asking.question;
         // The round being asked is not yet in the history.
-        let memory = question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
+        let memory =
+            question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
         let mut turns = history::of_session(db, question.session, memory)?;
         let mut room = MEMORY_CHARS_MAX;
         turns.reverse();
@@ -166,7 +176,11 @@ impl State {
             self.config.owner_system_prompt.as_deref(),
             &persona::Facts {
                 role,
-                chat_kind: if question.addressed { ChatKind::Supergroup } else { ChatKind::Private },
+                chat_kind: if question.addressed {
+                    ChatKind::Supergroup
+                } else {
+                    ChatKind::Private
+                },
                 name: &question.name,
                 round: (question.round > 0).then_some((question.round, question.rounds_max)),
                 date: &date,
@@ -187,8 +201,13 @@ impl State {
         })
     }
 
-    /// Typing for questions that take their time.
+    /// Looks at keys in doubt, and typing for questions that take their time.
     pub(super) fn start_calls(&mut self, step: &mut Step, now: Now) {
+        for key in self.pool.needs_check(now) {
+            if let Some(secret) = self.key_secrets.get(key) {
+                step.jobs.push(Job::CheckKey { key, secret: secret.clone() });
+            }
+        }
         for asked in self.live.asking.values_mut() {
             if asked.typing_due_ms <= now.unix_ms && self.live.calls < super::CALLS_MAX {
                 asked.typing_due_ms = now.unix_ms + TYPING_EVERY_MS;
@@ -201,7 +220,13 @@ impl State {
         }
     }
 
-    pub(super) fn asked(&mut self, db: &Connection, asked: &Asked, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn asked(
+        &mut self,
+        db: &Db,
+        asked: &Asked,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         let Some(in_flight) = self.live.asking.remove(&asked.inbox) else { return Ok(()) };
         let asking = inbox::load(db, asked.inbox)?;
         let model = in_flight.lease.model.clone();
@@ -220,7 +245,7 @@ impl State {
 
     fn answered(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         reply: &Reply,
         took_ms: i64,
@@ -279,7 +304,7 @@ impl State {
 
     fn not_answered(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         failure: &ModelFailure,
         model: &str,
@@ -287,7 +312,12 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let waited_ms = now.unix_ms - asking.received_ms;
-        log::debug!("question {}: {} from {model}, attempt {}", asking.id, failure.label(), asking.attempts);
+        log::debug!(
+            "question {}: {} from {model}, attempt {}",
+            asking.id,
+            failure.label(),
+            asking.attempts
+        );
         if let ModelFailure::BadRequest { why } = failure {
             log::warn!("question {}: gemini refuses the request: {why}", asking.id);
         }
@@ -313,7 +343,7 @@ impl State {
     /// Ends a question with an honest text instead of an answer; its round does not count.
     pub(super) fn give_up(
         &mut self,
-        db: &Connection,
+        db: &Db,
         asking: &Asking,
         speech: &Speech<'_>,
         outcome: AnswerOutcome,
@@ -330,7 +360,7 @@ impl State {
         self.finished(db, asking, now)
     }
 
-    fn finished(&mut self, db: &Connection, asking: &Asking, now: Now) -> Result<()> {
+    fn finished(&mut self, db: &Db, asking: &Asking, now: Now) -> Result<()> {
         self.live.pending = self.live.pending.saturating_sub(1);
         self.live.tried.remove(&asking.id);
         inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)
@@ -344,7 +374,8 @@ fn classes() -> impl Iterator<Item = i64> {
 }
 
 fn role_and_tier(class: i64) -> (Role, Tier) {
-    let role = Role::ALL.into_iter().find(|role| role.priority() == class / 4).unwrap_or(Role::Guest);
+    let role =
+        Role::ALL.into_iter().find(|role| role.priority() == class / 4).unwrap_or(Role::Guest);
     let tier = match class % 4 {
         2 => Tier::Pro,
         1 => Tier::Flash,

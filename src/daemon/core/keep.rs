@@ -2,9 +2,9 @@
 //! May not: ask, send or poll.
 
 use super::{End, Phase, State, Step};
-use crate::store::{Result, inbox, ledger, meta, outbox, people, status};
+use crate::store::Db;
+use crate::store::{Result, inbox, ledger, meta, outbox, people, status, sync};
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
-use rusqlite::Connection;
 
 /// The lowest update not yet taken in; belongs to the bot of [`BOT_ID`].
 pub(crate) const NEXT_OFFSET: &str = "next_offset";
@@ -24,10 +24,16 @@ const STOP_WITHIN_MS: i64 = 8 * SECOND_MS;
 const HOUSEKEEPING_EVERY_MS: i64 = MINUTE_MS;
 /// Sessions are forgotten so long after they ended; until then `/vip` and replies may want them.
 const SESSION_KEEP_MS: i64 = HOUR_MS;
+/// Turns of history that leave at once.
+const PRUNE_ROWS_MAX: u32 = 1_000;
 
 impl State {
-    pub(super) fn keep_house(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
-        if self.live.unsynced_since_ms.is_some_and(|since| since + super::SYNC_AFTER_MS <= now.unix_ms) {
+    pub(super) fn keep_house(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        if self
+            .live
+            .unsynced_since_ms
+            .is_some_and(|since| since + super::SYNC_AFTER_MS <= now.unix_ms)
+        {
             // A transaction that writes nothing is not synced.
             meta::set(db, SYNCED_S, &(now.unix_ms / SECOND_MS).to_string())?;
         }
@@ -43,6 +49,10 @@ impl State {
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;
         inbox::prune(db, now.unix_ms)?;
         outbox::prune(db, now.unix_ms)?;
+        if self.config.keep_history_ms > 0 {
+            let before_us = (now.unix_ms - self.config.keep_history_ms) * 1_000;
+            sync::prune(db, before_us, self.config.supabase.is_some(), PRUNE_ROWS_MAX)?;
+        }
         people::prune_sessions(db, now.unix_ms - self.policy.session_idle_ms - SESSION_KEEP_MS)?;
         Ok(())
     }
@@ -56,19 +66,22 @@ impl State {
     }
 
     /// What another program asked for through the database.
-    pub(super) fn requested(&mut self, request: &str, _now: Now) {
+    pub(super) fn requested(&mut self, request: &str, now: Now) {
         match request {
             "drain" => {
                 if self.live.phase == Phase::Running {
                     log::info!("draining: polling stops, everything stored is answered");
                     self.live.phase = Phase::Draining;
+                    self.sync_now(now);
                 }
             }
+            "sync" => self.sync_now(now),
+            "reload" => self.reload_wanted = true,
             other => log::debug!("request {other}"),
         }
     }
 
-    pub(super) fn judge_end(&mut self, db: &Connection, now: Now) -> Result<()> {
+    pub(super) fn judge_end(&mut self, db: &Db, now: Now) -> Result<()> {
         let in_hand = !self.live.asking.is_empty() || !self.live.sending.is_empty();
         match self.live.phase {
             Phase::Running => {}
@@ -82,7 +95,9 @@ impl State {
                 }
             }
             Phase::Draining => {
-                if !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)? {
+                let answered =
+                    !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
+                if answered && !self.has_unsynced(db)? {
                     self.live.end = Some(End::Drained);
                 }
             }

@@ -9,19 +9,21 @@ mod keep;
 mod poll;
 mod send;
 pub mod start;
+mod sync;
 mod talk;
+mod tell;
 mod words;
 
 use super::event::{Event, Job};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, RowOutcome};
 use crate::config::Config;
 use crate::engine::keypool::Pool;
 use crate::engine::mask::Masker;
 use crate::engine::policy::Policy;
+use crate::store::Db;
 use crate::store::{Durability, Result, Store, history, inbox, ledger, meta, outbox};
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
-use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
@@ -112,6 +114,8 @@ pub(crate) struct Live {
     pub(crate) takes: u64,
     /// Until when nothing can be asked for a class (role's priority × 4 + tier).
     pub(crate) blocked_until_ms: BTreeMap<i64, UnixMs>,
+    pub(crate) sync_in_flight: bool,
+    pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
     pub(crate) end: Option<End>,
@@ -134,6 +138,11 @@ pub struct State {
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
     pub(crate) status_due_ms: UnixMs,
+    pub(crate) pid: u32,
+    /// The synchronisation under way; dropped when its transaction fails.
+    pub(crate) sync_run: Option<crate::sync::SyncRun>,
+    /// What was last said of its trouble, so that it is said once.
+    pub(crate) sync_trouble: String,
 }
 
 /// What one turn collects until its transaction is committed.
@@ -151,6 +160,7 @@ pub(crate) enum Count {
     Gemini { model: String, outcome: &'static str },
     Tokens { model: String, input: u32, output: u32 },
     TelegramError(Option<u16>),
+    Rows { table: &'static str, sent: u64, already: u64, parked: u64 },
 }
 
 /// The daemon without its shell: a database and a state.
@@ -188,6 +198,7 @@ impl Core {
                     events.push_front(event);
                 }
                 state.live = saved;
+                state.sync_run = None;
                 state.reload_rows(&store.db, now)?;
                 Err(error)
             }
@@ -204,17 +215,16 @@ impl State {
         let asks = self.live.asking.len() < self.config.workers
             && (self.live.pending as usize) > self.live.asking.len()
             && self.live.blocked_until_ms.values().all(|until_ms| *until_ms <= now.unix_ms);
-        let stale = self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
-        if takes_in || asks || stale { Durability::Disk } else { Durability::Process }
+        let stale =
+            self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
+        if takes_in || asks || stale || self.may_sync(now) {
+            Durability::Disk
+        } else {
+            Durability::Process
+        }
     }
 
-    fn work(
-        &mut self,
-        db: &Connection,
-        events: &VecDeque<Event>,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
+    fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
         for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
@@ -227,12 +237,13 @@ impl State {
         self.start_asking(db, step, now)?;
         self.start_sending(db, step, now)?;
         self.start_polling(step, now);
+        self.start_sync(db, step, now)?;
         self.start_calls(step, now);
         self.judge_end(db, now)?;
         ledger::save(db, &self.pool.take_changes())
     }
 
-    fn apply(&mut self, db: &Connection, event: &Event, step: &mut Step, now: Now) -> Result<()> {
+    fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
             Event::Asked(asked) => self.asked(db, asked, step, now),
@@ -244,15 +255,14 @@ impl State {
                 Ok(())
             }
             Event::Ready(result) => self.ready(db, result, now),
-            Event::KeyChecked { key, result } => {
-                self.key_checked(db, *key, result, now)
-            }
+            Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
             Event::Stop => {
                 self.stop(now);
                 Ok(())
             }
             // The shell reads the settings again and calls `reconfigure`.
-            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } | Event::Synced(_) => Ok(()),
+            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } => Ok(()),
+            Event::Synced(result) => self.synced(db, result, now),
         }
     }
 
@@ -270,14 +280,21 @@ impl State {
                     self.metrics.answered(seconds, added_seconds);
                 }
                 Count::Gemini { model, outcome } => self.metrics.gemini(&model, outcome),
-                Count::Tokens { model, input, output } => self.metrics.tokens(&model, input, output),
+                Count::Tokens { model, input, output } => {
+                    self.metrics.tokens(&model, input, output)
+                }
                 Count::TelegramError(code) => self.metrics.telegram_error(code),
+                Count::Rows { table, sent, already, parked } => {
+                    self.metrics.sync_rows(table, RowOutcome::Sent, sent);
+                    self.metrics.sync_rows(table, RowOutcome::Already, already);
+                    self.metrics.sync_rows(table, RowOutcome::Parked, parked);
+                }
             }
         }
     }
 
     /// Reads everything cached again, after a failed transaction or another program's commit.
-    pub(crate) fn reload_rows(&mut self, db: &Connection, now: Now) -> Result<()> {
+    pub(crate) fn reload_rows(&mut self, db: &Db, now: Now) -> Result<()> {
         self.live.pending = inbox::pending(db)?;
         self.live.offset = meta::get_i64(db, keep::NEXT_OFFSET)?.unwrap_or(0);
         self.live.blocked_until_ms.clear();
@@ -285,7 +302,7 @@ impl State {
         Ok(())
     }
 
-    fn notice_commands(&mut self, db: &Connection, now: Now) -> Result<()> {
+    fn notice_commands(&mut self, db: &Db, now: Now) -> Result<()> {
         let version = meta::data_version(db)?;
         if version != self.data_version {
             self.data_version = version;
@@ -297,7 +314,7 @@ impl State {
         Ok(())
     }
 
-    fn wake_ms(&self, db: &Connection, idle: bool, now: Now) -> Result<UnixMs> {
+    fn wake_ms(&self, db: &Db, idle: bool, now: Now) -> Result<UnixMs> {
         if !idle {
             return Ok(now.unix_ms);
         }
@@ -314,6 +331,9 @@ impl State {
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
         if !self.live.polling.in_flight && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
+        }
+        if self.config.supabase.is_some() && !self.live.sync_in_flight {
+            consider(Some(self.live.sync_due_ms));
         }
         if let Phase::Stopping { until_ms } = self.live.phase {
             consider(Some(until_ms));

@@ -3,10 +3,10 @@
 
 use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
+use crate::store::Db;
 use crate::store::{Result, inbox, meta};
 use crate::types::{MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
-use rusqlite::Connection;
 
 /// Telegram clamps longer waits to this (api-reference A2).
 const POLL_TIMEOUT_S: u32 = 50;
@@ -25,7 +25,9 @@ impl State {
         if self.live.phase != Phase::Running || self.live.end.is_some() {
             return;
         }
-        if !self.live.me_known && !self.live.me_in_flight && self.live.polling.not_before_ms <= now.unix_ms
+        if !self.live.me_known
+            && !self.live.me_in_flight
+            && self.live.polling.not_before_ms <= now.unix_ms
         {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
@@ -36,13 +38,17 @@ impl State {
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
             let limit = if polling.limit == 0 { POLL_LIMIT } else { polling.limit };
-            step.jobs.push(Job::Poll { offset: self.live.offset, timeout_s: POLL_TIMEOUT_S, limit });
+            step.jobs.push(Job::Poll {
+                offset: self.live.offset,
+                timeout_s: POLL_TIMEOUT_S,
+                limit,
+            });
         }
     }
 
     pub(super) fn polled(
         &mut self,
-        db: &Connection,
+        db: &Db,
         result: &std::result::Result<Vec<Fetched>, PollFailure>,
         step: &mut Step,
         now: Now,
@@ -57,7 +63,7 @@ impl State {
         }
     }
 
-    fn page(&mut self, db: &Connection, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
+    fn page(&mut self, db: &Db, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
         let polling = &mut self.live.polling;
         if !polling.trouble.is_empty() {
             log::info!("polling works again");
@@ -96,7 +102,9 @@ impl State {
                         self.live.end = Some(End::TokenRefused(token_refused()));
                         return;
                     }
-                    TelegramError::Unauthorized | TelegramError::NotFound => (MINUTE_MS, token_refused()),
+                    TelegramError::Unauthorized | TelegramError::NotFound => {
+                        (MINUTE_MS, token_refused())
+                    }
                     TelegramError::RetryAfter { seconds } => {
                         (i64::from(*seconds) * SECOND_MS, "telegram asks for a pause".to_owned())
                     }
@@ -147,7 +155,7 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Connection, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;
@@ -186,5 +194,6 @@ impl State {
 }
 
 fn token_refused() -> String {
-    "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows".to_owned()
+    "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
+        .to_owned()
 }

@@ -4,11 +4,11 @@
 
 use super::{Count, Phase, State, Step};
 use crate::daemon::event::{Job, Purpose, SendFailure};
+use crate::store::Db;
 use crate::store::outbox::{self, Kind, Sending};
 use crate::store::{Result, people};
 use crate::types::{ChatId, HOUR_MS, MINUTE_MS, MessageId, Now, SECOND_MS, UserId};
 use crate::wire::telegram::TelegramError;
-use rusqlite::Connection;
 
 /// Waits between tries: doubling from the first to the last.
 const RETRY_MS_MIN: i64 = SECOND_MS;
@@ -33,7 +33,7 @@ enum Next {
 }
 
 impl State {
-    pub(super) fn start_sending(&mut self, db: &Connection, step: &mut Step, now: Now) -> Result<()> {
+    pub(super) fn start_sending(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         while self.live.sending.len() < super::SENDERS_MAX {
             let Some(sending) = outbox::claim(db, now.unix_ms)? else { return Ok(()) };
             self.live.sending.insert(sending.id);
@@ -44,7 +44,7 @@ impl State {
 
     pub(super) fn sent(
         &mut self,
-        db: &Connection,
+        db: &Db,
         sending: &Sending,
         result: &std::result::Result<MessageId, SendFailure>,
         took_ms: i64,
@@ -73,7 +73,10 @@ impl State {
                 outbox::later(db, sending.id, due_ms)
             }
             Next::Plain => {
-                log::warn!("message {}: telegram refuses the formatting: sent as plain text", sending.id);
+                log::warn!(
+                    "message {}: telegram refuses the formatting: sent as plain text",
+                    sending.id
+                );
                 outbox::strip_formatting(db, sending.id)
             }
             Next::NoReply => outbox::loosen(db, sending.id, true),
@@ -123,10 +126,13 @@ impl State {
         let Err(failure) = result else { return };
         if let SendFailure::Telegram(error) = failure {
             step.counts.push(Count::TelegramError(Some(error.code())));
-            if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error) {
+            if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error)
+            {
                 // Typing shares the chat's flood budget: leave what is left to the answer.
                 let until_ms = now.unix_ms + i64::from(*seconds) * SECOND_MS;
-                for asked in self.live.asking.values_mut().filter(|asked| asked.lane.chat == lane.chat) {
+                for asked in
+                    self.live.asking.values_mut().filter(|asked| asked.lane.chat == lane.chat)
+                {
                     asked.typing_due_ms = asked.typing_due_ms.max(until_ms);
                 }
             }
@@ -138,7 +144,7 @@ impl State {
     }
 
     /// Whether a row could be sent at this very moment.
-    pub(super) fn may_finish_sending(&self, db: &Connection, now: Now) -> Result<bool> {
+    pub(super) fn may_finish_sending(&self, db: &Db, now: Now) -> Result<bool> {
         match self.live.phase {
             Phase::Stopping { .. } => outbox::has_due(db, now.unix_ms).map(|due| !due),
             _ => Ok(outbox::pending(db)? == 0),
@@ -152,7 +158,9 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         SendFailure::Telegram(error) => error,
     };
     match error {
-        TelegramError::RetryAfter { seconds } => Next::Later(i64::from(*seconds).max(1) * SECOND_MS),
+        TelegramError::RetryAfter { seconds } => {
+            Next::Later(i64::from(*seconds).max(1) * SECOND_MS)
+        }
         TelegramError::Migrated(to) => Next::Migrate(*to),
         TelegramError::CantParse if sending.what.html => Next::Plain,
         TelegramError::TooLong if sending.what.html => Next::Plain,
@@ -161,11 +169,13 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         TelegramError::EditGone if sending.what.kind == Kind::Delete => Next::Done,
         TelegramError::ReplyGone => Next::NoReply,
         TelegramError::ThreadGone if sending.what.lane.topic.0 != 0 => Next::NoTopic,
-        TelegramError::ChatGone { why } | TelegramError::UserGone { why } | TelegramError::Muted { why } => {
-            Next::ParkChat(why.clone())
-        }
+        TelegramError::ChatGone { why }
+        | TelegramError::UserGone { why }
+        | TelegramError::Muted { why } => Next::ParkChat(why.clone()),
         TelegramError::Unauthorized | TelegramError::NotFound => Next::Later(MINUTE_MS),
-        TelegramError::Server { .. } | TelegramError::NotJson { .. } | TelegramError::Conflict(_) => {
+        TelegramError::Server { .. }
+        | TelegramError::NotJson { .. }
+        | TelegramError::Conflict(_) => {
             later_or_park(sending, now, "telegram had no answer for a day")
         }
         other if sending.attempts >= UNKNOWN_ATTEMPTS_MAX => Next::Park(other.to_string()),

@@ -2,12 +2,12 @@
 //! May not: open anything.
 
 use super::{Core, Live, Phase, Polling, State, keep};
-use crate::config::{Config, Limit};
+use crate::config::Config;
 use crate::daemon::metrics::Metrics;
-use crate::daemon::policy;
 use crate::daemon::shell::masker;
 use crate::daemon::snapshot::{Intake, Shared};
-use crate::engine::keypool::{self, KeySpec, Pool, PoolSettings};
+use crate::daemon::{policy, pool};
+use crate::engine::keypool::Pool;
 use crate::secret_hash;
 use crate::store::status::{self, Published};
 use crate::store::{Durability, Result, Store, ledger, meta};
@@ -24,7 +24,13 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says, or the operating system gives no randomness.
-    pub fn new(mut store: Store, config: Config, dry_run: bool, drain: bool, now: Now) -> Result<Self> {
+    pub fn new(
+        mut store: Store,
+        config: Config,
+        dry_run: bool,
+        drain: bool,
+        now: Now,
+    ) -> Result<Self> {
         let fresh = secret_hash::random_bytes().unwrap_or_default();
         let bot_id = policy::from_config(&config, "").bot.0.to_string();
         let salt = store.write(Durability::Process, |tx| {
@@ -35,17 +41,17 @@ impl Core {
                 meta::set(tx, keep::BOT_NAME, "")?;
                 meta::set(tx, keep::MENU, "")?;
             }
-            ledger::install_salt(tx, &fresh)
+            ledger::install_salt(tx, &secret_hash::hex(&fresh))
         })?;
         let db = &store.db;
         let bot_name = meta::get(db, keep::BOT_NAME)?.filter(|name| !name.is_empty());
         let bot_name = bot_name.or_else(|| config.bot_name.clone()).unwrap_or_default();
-        let pool = Pool::new(pool_settings(&config, &salt), ledger::load(db, now)?, now);
+        let pool = Pool::new(pool::settings(&config, &salt), ledger::load(db, now)?, now);
         let mut state = State {
             policy: policy::from_config(&config, &bot_name),
             masker: masker(&config),
             key_secrets: config.keys.iter().map(|key| key.secret.clone()).collect(),
-            metrics: Metrics::new(models(&config)),
+            metrics: Metrics::new(pool::models(&config)),
             dice: WyRand::new_seed(seed(&fresh)),
             data_version: meta::data_version(db)?,
             salt,
@@ -63,6 +69,12 @@ impl Core {
                 pending: 0,
                 takes: 0,
                 blocked_until_ms: BTreeMap::new(),
+                sync_in_flight: false,
+                sync_due_ms: if config.sync_interval_ms == 0 && !drain {
+                    i64::MAX
+                } else {
+                    now.unix_ms
+                },
                 unsynced_since_ms: None,
                 housekeeping_due_ms: 0,
                 end: None,
@@ -71,6 +83,9 @@ impl Core {
             started_ms: now.unix_ms,
             reload_wanted: false,
             status_due_ms: 0,
+            pid: std::process::id(),
+            sync_run: None,
+            sync_trouble: String::new(),
             pool,
             config,
         };
@@ -96,8 +111,8 @@ impl Core {
         state.policy.bot = bot.0;
         state.masker = masker(&config);
         state.key_secrets = config.keys.iter().map(|key| key.secret.clone()).collect();
-        state.metrics.add_models(models(&config));
-        state.pool = state.pool.clone().with_settings(pool_settings(&config, &state.salt), now);
+        state.metrics.add_models(pool::models(&config));
+        state.pool = state.pool.clone().with_settings(pool::settings(&config, &state.salt), now);
         state.live.blocked_until_ms.clear();
         state.live.commands_set = false;
         state.config = config;
@@ -134,7 +149,7 @@ impl Core {
 
 impl State {
     /// How the bot is, from the rows and the pool.
-    pub(super) fn status(&self, db: &rusqlite::Connection, now: Now) -> Result<Status> {
+    pub(super) fn status(&self, db: &crate::store::Db, now: Now) -> Result<Status> {
         let asked = status::Asked {
             now_ms: now.unix_ms,
             session_idle_ms: self.policy.session_idle_ms,
@@ -155,7 +170,9 @@ impl State {
         let polling = &self.live.polling;
         Published {
             started_ms: self.started_ms,
-            ready: polling.trouble.is_empty() && polling.last_ok_ms > 0 && self.live.phase == Phase::Running,
+            ready: polling.trouble.is_empty()
+                && polling.last_ok_ms > 0
+                && self.live.phase == Phase::Running,
             reason: match self.live.phase {
                 Phase::Running => polling.trouble.clone(),
                 Phase::Draining => "draining".to_owned(),
@@ -166,42 +183,6 @@ impl State {
             conflicts: polling.conflicts,
         }
     }
-}
-
-/// The pool's settings from ours; keys are known by a salted hash.
-pub fn pool_settings(config: &Config, salt: &str) -> PoolSettings {
-    let limit = |limit: Limit| match limit {
-        Limit::Auto => keypool::Limit::Auto,
-        Limit::Unlimited => keypool::Limit::Unlimited,
-        Limit::Fixed(count) => keypool::Limit::Fixed(count),
-    };
-    PoolSettings {
-        keys: config
-            .keys
-            .iter()
-            .map(|key| KeySpec {
-                fingerprint: secret_hash::fingerprint(salt, &key.secret),
-                last4: key.secret.last4(),
-                group: key.group,
-                project: key.project.clone(),
-            })
-            .collect(),
-        lite: config.models.lite.clone(),
-        flash: config.models.flash.clone(),
-        pro: config.models.pro.clone(),
-        rpm: limit(config.key_rpm),
-        pro_rpm: limit(config.pro_rpm),
-        lite_rpd: limit(config.lite_rpd),
-        flash_rpd: limit(config.flash_rpd),
-        pro_rpd: limit(config.pro_rpd),
-        min_interval_ms: config.key_min_interval_ms,
-        daily_share: config.key_daily_share,
-    }
-}
-
-fn models(config: &Config) -> impl Iterator<Item = &str> {
-    let Config { models, .. } = config;
-    models.lite.iter().chain(&models.flash).chain(&models.pro).map(String::as_str)
 }
 
 fn seed(bytes: &[u8]) -> u64 {

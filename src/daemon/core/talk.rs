@@ -2,43 +2,34 @@
 //! May not: word anything (speech) or decide who is who (access).
 
 use super::accept::Setting;
-use super::{State, Step, keep, words};
+use super::{State, Step, words};
 use crate::daemon::event::{Job, Purpose};
 use crate::engine::access;
-use crate::engine::keypool::Notice;
 use crate::engine::policy::LangChoice;
-use crate::engine::speech::{self, OwnerStatus, Scope, Speech};
-use crate::types::model::ModelFailure;
-use crate::types::status::{KeyLine, KeyState};
+use crate::engine::speech::{self, OwnerStatus, Speech};
+use crate::store::Db;
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
-use crate::store::{Result, erase, inbox, meta, people, tell};
+use crate::store::{Result, erase, inbox, people, tell};
+use crate::types::model::ModelFailure;
+use crate::types::status::{KeyLine, KeyState};
 use crate::types::{
     Callback, ChatId, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
 };
 use crate::wire::telegram;
-use rusqlite::Connection;
 
 /// Longest grant: a hundred years is for ever.
 const GRANT_DAYS_MAX: i64 = 36_500;
-/// Strangers are announced to the owner this rarely, each.
-const KNOCK_EVERY_MS: i64 = DAY_MS;
 /// Rows of an `/export` in a chat; more come by `svs-bot export`.
 const EXPORT_ROWS_MAX: u32 = 500;
-/// What `/forget`'s and a knock's buttons carry.
+/// What `/forget`'s buttons carry.
 const FORGET_YES: &str = "forget:yes";
 const FORGET_NO: &str = "forget:no";
-const ALLOW: &str = "allow:";
-const DENY: &str = "deny:";
-/// Raised whenever the list of commands changes.
-const MENU_VERSION: u32 = 1;
-/// Owners who get a menu of their own.
-const MENU_OWNERS_MAX: usize = 4;
 
 impl State {
     pub(super) fn command(
         &mut self,
-        db: &Connection,
+        db: &Db,
         at: &Setting<'_>,
         name: &str,
         args: &str,
@@ -79,13 +70,13 @@ impl State {
         self.say(db, at, &text, now)
     }
 
-    fn line(&self, at: &Setting<'_>, speech: &Speech<'_>) -> String {
+    pub(super) fn line(&self, at: &Setting<'_>, speech: &Speech<'_>) -> String {
         speech::say(at.lang, speech)
     }
 
     fn owner_command(
         &mut self,
-        db: &Connection,
+        db: &Db,
         at: &Setting<'_>,
         name: &str,
         args: &str,
@@ -94,9 +85,10 @@ impl State {
         Ok(Some(match name {
             "grant" => self.grant(db, at, args, now)?,
             "revoke" => match args.parse().map(UserId) {
-                Ok(user) if people::remove_grant(db, user)? => {
-                    self.line(at, &Speech::RevokeDone { user, role: access::role_of(&self.policy, user, None) })
-                }
+                Ok(user) if people::remove_grant(db, user)? => self.line(
+                    at,
+                    &Speech::RevokeDone { user, role: access::role_of(&self.policy, user, None) },
+                ),
                 Ok(user) => self.line(at, &Speech::RevokeNothing { user }),
                 Err(_) => self.line(at, &Speech::BadArguments { usage: "/revoke ID" }),
             },
@@ -120,8 +112,9 @@ impl State {
         }))
     }
 
-    fn grant(&self, db: &Connection, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
-        let usage = Speech::BadArguments { usage: "/grant ID vip|premium|normal|guest|blocked [30d]" };
+    fn grant(&self, db: &Db, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
+        let usage =
+            Speech::BadArguments { usage: "/grant ID vip|premium|normal|guest|blocked [30d]" };
         let words: Vec<&str> = args.split_whitespace().collect();
         let (user, role, span) = match words.as_slice() {
             [user, role] => (*user, *role, None),
@@ -142,7 +135,7 @@ impl State {
         Ok(self.line(at, &Speech::GrantDone { user, role, until: until.as_deref() }))
     }
 
-    fn kick(&self, db: &Connection, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
+    fn kick(&self, db: &Db, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let chosen = match args {
             "" => slots.first(),
@@ -174,7 +167,7 @@ impl State {
         }
     }
 
-    fn person_status(&self, db: &Connection, at: &Setting<'_>, now: Now) -> Result<String> {
+    fn person_status(&self, db: &Db, at: &Setting<'_>, now: Now) -> Result<String> {
         let session = people::session_of(db, at.lane, at.user.id)?
             .filter(|session| session.last_ms + self.policy.session_idle_ms > now.unix_ms);
         let rounds_max = self.policy.rounds_of(at.role);
@@ -189,13 +182,15 @@ impl State {
         ))
     }
 
-    fn owner_status(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
+    fn owner_status(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let status = self.status(db, now)?;
         let uptime = words::span(lang, now.unix_ms - self.started_ms);
-        let memory = crate::daemon::process::read(None).resident_bytes.map_or_else(String::new, words::size);
+        let memory =
+            crate::daemon::process::read(None).resident_bytes.map_or_else(String::new, words::size);
         let database = words::size(status.counts.database_bytes);
         let today = now.unix_ms - DAY_MS;
-        let tokens = tell::tally_since(db, "tokens_in", today)? + tell::tally_since(db, "tokens_out", today)?;
+        let tokens = tell::tally_since(db, "tokens_in", today)?
+            + tell::tally_since(db, "tokens_out", today)?;
         let sync_last = status.sync.last_success_ms.map(|at| words::span(lang, now.unix_ms - at));
         let ready = status.keys.iter().filter(|key| key.state == KeyState::Ready).count();
         let trouble = Some(self.live.polling.trouble.as_str()).filter(|text| !text.is_empty());
@@ -213,20 +208,28 @@ impl State {
                 keys: (ready, status.keys.len()),
                 answers_today: u64::try_from(tell::tally_since(db, "answers", today)?).unwrap_or(0),
                 tokens_today: u64::try_from(tokens).unwrap_or(0),
-                sync_pending: self.config.supabase.as_ref().map(|_| status.sync.pending.iter().sum()),
+                sync_pending: self
+                    .config
+                    .supabase
+                    .as_ref()
+                    .map(|_| status.sync.pending.iter().sum()),
                 sync_last: sync_last.as_deref(),
                 trouble,
             }),
         ))
     }
 
-    fn key_lines(&self, now: Now) -> Vec<KeyLine> {
+    pub(super) fn key_lines(&self, now: Now) -> Vec<KeyLine> {
         self.pool.list(now).into_iter().map(|key| key.line).collect()
     }
 
-    fn usage_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
+    fn usage_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let today = now.unix_ms - DAY_MS;
-        let sum = |name| Ok::<_, crate::store::StoreError>(u64::try_from(tell::tally_since(db, name, today)?).unwrap_or(0));
+        let sum = |name| {
+            Ok::<_, crate::store::StoreError>(
+                u64::try_from(tell::tally_since(db, name, today)?).unwrap_or(0),
+            )
+        };
         let week = tell::answers_by_day(db, now.unix_ms, 7)?;
         let lines = words::usage_lines(&self.pool.quota_view(now), &week);
         Ok(speech::say(
@@ -248,26 +251,9 @@ impl State {
         speech::lang_of(fixed, code)
     }
 
-    /// What the pool has to say to the owner, once each.
-    pub(super) fn notices(&self, db: &Connection, notices: &[Notice], now: Now) -> Result<()> {
-        for notice in notices {
-            log::warn!("key pool: {notice:?}");
-            if let Notice::KeyDead { n, last4, why, .. } = notice {
-                self.tell_owner(db, &Speech::KeyDead { n: *n as usize, last4, why }, now)?;
-                if self.key_lines(now).iter().all(|key| key.state == KeyState::Dead) {
-                    self.tell_owner(db, &Speech::KeysAllDead, now)?;
-                }
-            }
-            if let Notice::Region = notice {
-                self.tell_owner(db, &Speech::RegionBlocked, now)?;
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn key_checked(
         &mut self,
-        db: &Connection,
+        db: &Db,
         key: usize,
         result: &std::result::Result<(), ModelFailure>,
         now: Now,
@@ -282,9 +268,7 @@ impl State {
         log::debug!("chat {chat}: draft {draft} was stopped");
     }
 
-    pub(super) fn sync_now(&self, _now: Now) {}
-
-    fn slots_text(&self, db: &Connection, lang: Lang, now: Now) -> Result<String> {
+    fn slots_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;
         let next_free_min = if full { Some(self.next_slot_minutes(db, now)?) } else { None };
@@ -306,7 +290,7 @@ impl State {
         ))
     }
 
-    fn reset(&self, db: &Connection, at: &Setting<'_>) -> Result<String> {
+    fn reset(&self, db: &Db, at: &Setting<'_>) -> Result<String> {
         let ended = match people::session_of(db, at.lane, at.user.id)? {
             Some(session) => people::end_session(db, session.id)?,
             None => false,
@@ -314,7 +298,7 @@ impl State {
         Ok(self.line(at, if ended { &Speech::Reset } else { &Speech::ResetNothing }))
     }
 
-    fn export(&self, db: &Connection, at: &Setting<'_>, now: Now) -> Result<()> {
+    fn export(&self, db: &Db, at: &Setting<'_>, now: Now) -> Result<()> {
         let text = tell::person_as_markdown(db, at.user.id, EXPORT_ROWS_MAX)?;
         if text.is_empty() {
             return self.say(db, at, &self.line(at, &Speech::ExportEmpty), now);
@@ -327,7 +311,7 @@ impl State {
         outbox::add(db, &what, now.unix_ms).map(drop)
     }
 
-    fn ask_forget(&self, db: &Connection, at: &Setting<'_>, now: Now) -> Result<()> {
+    fn ask_forget(&self, db: &Db, at: &Setting<'_>, now: Now) -> Result<()> {
         let labels = [
             (speech::say(at.lang, &Speech::ForgetYes), FORGET_YES.to_owned()),
             (speech::say(at.lang, &Speech::ForgetNo), FORGET_NO.to_owned()),
@@ -340,7 +324,7 @@ impl State {
     }
 
     /// Stores the person as owner when `args` is a pairing code that still holds.
-    fn pair(&mut self, db: &Connection, at: &Setting<'_>, args: &str, now: Now) -> Result<bool> {
+    fn pair(&mut self, db: &Db, at: &Setting<'_>, args: &str, now: Now) -> Result<bool> {
         if args.is_empty() || !self.policy.owners.is_empty() {
             return Ok(false);
         }
@@ -360,34 +344,10 @@ impl State {
         Ok(true)
     }
 
-    /// Tells the owner of a stranger, once a day each, with buttons to let them in or not.
-    pub(super) fn knock(&mut self, db: &Connection, at: &Setting<'_>, now: Now) -> Result<()> {
-        let stranger = self.policy.default_role == Role::Blocked
-            && people::grant_of(db, at.user.id, now.unix_ms)?.is_none()
-            && at.refused_ms + KNOCK_EVERY_MS <= now.unix_ms;
-        if !stranger {
-            return Ok(());
-        }
-        people::set_refused(db, at.user.id, now.unix_ms)?;
-        for owner in self.owners(db, now)? {
-            let lang = self.lang_of_person(db, owner)?;
-            let labels = [
-                (speech::say(lang, &Speech::KnockAllow), format!("{ALLOW}{}", at.user.id)),
-                (speech::say(lang, &Speech::KnockDeny), format!("{DENY}{}", at.user.id)),
-            ];
-            let text = speech::say(lang, &Speech::KnockOwner { user: at.user.id, name: at.user.name() });
-            let lane = Lane { chat: ChatId(owner.0), topic: TopicId(0) };
-            let what =
-                Outgoing { markup: telegram::inline_keyboard(&labels), ..Outgoing::notice(lane, text) };
-            outbox::add(db, &what, now.unix_ms)?;
-        }
-        self.say(db, at, &self.line(at, &Speech::KnockSent), now)
-    }
-
     /// A pressed button: always answered at once, whatever it was.
     pub(super) fn callback(
         &mut self,
-        db: &Connection,
+        db: &Db,
         pressed: &Callback,
         step: &mut Step,
         now: Now,
@@ -420,65 +380,6 @@ impl State {
             step.jobs.push(Job::Call { purpose: Purpose::Callback, request });
         }
         Ok(())
-    }
-
-    fn let_in(&self, db: &Connection, data: &str, lang: Lang, now: Now) -> Result<Option<String>> {
-        let (role, id) = match (data.strip_prefix(ALLOW), data.strip_prefix(DENY)) {
-            (Some(id), _) => (Role::Normal, id),
-            (_, Some(id)) => (Role::Blocked, id),
-            _ => return Ok(None),
-        };
-        let Ok(user) = id.parse().map(UserId) else { return Ok(None) };
-        let grant = Grant { user, role, until_ms: 0, source: "button".to_owned() };
-        people::set_grant(db, &grant, now.unix_ms)?;
-        if role == Role::Normal {
-            let theirs = self.lang_of_person(db, user)?;
-            let lane = Lane { chat: ChatId(user.0), topic: TopicId(0) };
-            let welcome = Outgoing::notice(lane, speech::say(theirs, &Speech::KnockAllowed));
-            outbox::add(db, &welcome, now.unix_ms)?;
-        }
-        Ok(Some(speech::say(lang, &Speech::GrantDone { user, role, until: None })))
-    }
-
-    /// A notice to every owner, in their language.
-    pub(super) fn tell_owner(&self, db: &Connection, speech: &Speech<'_>, now: Now) -> Result<()> {
-        for owner in self.owners(db, now)? {
-            let lang = self.lang_of_person(db, owner)?;
-            let lane = Lane { chat: ChatId(owner.0), topic: TopicId(0) };
-            outbox::add(db, &Outgoing::notice(lane, speech::say(lang, speech)), now.unix_ms)?;
-        }
-        Ok(())
-    }
-
-    fn owners(&self, db: &Connection, now: Now) -> Result<Vec<UserId>> {
-        if self.policy.owners.is_empty() {
-            return people::granted_owners(db, now.unix_ms);
-        }
-        Ok(self.policy.owners.clone())
-    }
-
-    fn lang_of_person(&self, db: &Connection, user: UserId) -> Result<Lang> {
-        Ok(self.lang_of_code(people::lang_of(db, user)?.as_deref()))
-    }
-
-    /// The menu of commands, set once for each version of it (api-reference A3).
-    pub(super) fn register_commands(&mut self, db: &Connection, step: &mut Step) -> Result<()> {
-        let owners = self.policy.owners.iter().map(|owner| ChatId(owner.0)).collect::<Vec<_>>();
-        let version = format!("{} {owners:?}", MENU_VERSION);
-        if meta::get(db, keep::MENU)?.as_deref() == Some(version.as_str()) {
-            return Ok(());
-        }
-        let mut scopes = vec![(Scope::Everyone, telegram::Scope::Default), (Scope::Private, telegram::Scope::AllPrivate)];
-        scopes.extend(owners.iter().take(MENU_OWNERS_MAX).map(|owner| (Scope::Owner, telegram::Scope::Chat(*owner))));
-        for (scope, place) in scopes {
-            // Chinese where the person's Telegram is Chinese, English everywhere else.
-            for (lang, language) in [(Lang::En, None), (Lang::Zh, Some("zh"))] {
-                let request = telegram::set_my_commands(&place, language, &speech::commands(lang, scope));
-                step.jobs.push(Job::Call { purpose: Purpose::Commands, request });
-                self.live.calls += 1;
-            }
-        }
-        meta::set(db, keep::MENU, &version)
     }
 }
 

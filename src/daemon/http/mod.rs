@@ -36,7 +36,7 @@ use tokio::time::{timeout, timeout_at};
 /// that many others have come, and ten thousand slow ones only push out each other.
 const CONNECTIONS_MAX: usize = 64;
 /// From the first byte of a head (or the connection) to its end; then 408.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const HEAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 5_000 });
 /// An open connection without a request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A reply that is not taken in that time.

@@ -8,7 +8,8 @@ use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, W
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
 use std::fmt::Write as _;
 
-const STYLE: &str = include_str!("page.css");
+/// The policy of the reply knows its hash.
+pub(super) const STYLE: &str = include_str!("page.css");
 /// Bars of the day charts.
 const DAY_HOURS: i64 = 24;
 /// First size of the page's buffer.

@@ -10,8 +10,10 @@ use crate::daemon::{memory, metrics, process};
 use crate::types::status::Status;
 use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 
-/// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+/// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
+/// its hash, so that no text which slipped through could restyle the page.
+const PAGE_POLICY: &str = "default-src 'none'; \
+    style-src 'sha256-djASFBGVvdjeoGLNSVW9LVKaojIL+PnAYyhHHgct7dE='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -169,6 +171,16 @@ fn http_date(at_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_policy_names_the_style_sheet_of_the_page() {
+        use base64::Engine as _;
+        let digest = ring::digest::digest(&ring::digest::SHA256, page::STYLE.as_bytes());
+        let hash = base64::engine::general_purpose::STANDARD.encode(digest.as_ref());
+        assert!(PAGE_POLICY.contains(&format!("'sha256-{hash}'")), "now it is sha256-{hash}");
+        let page = page::render(&Status::default());
+        assert!(page.contains(&format!("<style>{}</style>", page::STYLE)));
+    }
 
     #[test]
     fn dates_read_as_the_standard_asks() {

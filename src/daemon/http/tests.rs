@@ -208,6 +208,6 @@ fn a_crowd_of_slow_clients_does_not_keep_others_out() {
 fn look_at_the_page() {
     let bench = bench(None);
     let mut line = String::new();
-    eprintln!("http://{}/", bench.addr);
+    writeln!(io::stderr(), "http://{}/", bench.addr).unwrap();
     io::stdin().read_line(&mut line).unwrap();
 }

@@ -43,7 +43,6 @@ pub struct Handle {
 }
 
 struct Inner {
-    level: LevelFilter,
     style: Style,
     scrubber: Scrubber,
     lines: TextLines,
@@ -70,7 +69,6 @@ impl Handle {
     /// The log file cannot be opened.
     pub fn new(settings: &Settings, on_journal: bool) -> io::Result<Self> {
         let inner = Inner {
-            level: capped(settings.level),
             style: Style::choose(settings.format, on_journal && settings.file.is_none()),
             scrubber: Scrubber::new(&settings.secrets),
             lines: TextLines::new(),
@@ -89,10 +87,9 @@ impl Handle {
         let file = open(settings.file.as_deref())?;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.file = file;
-        inner.level = capped(settings.level);
         inner.style = Style::choose(settings.format, inner.on_journal && settings.file.is_none());
         inner.scrubber = Scrubber::new(&settings.secrets);
-        log::set_max_level(inner.level);
+        log::set_max_level(capped(settings.level));
         Ok(())
     }
 

@@ -105,7 +105,7 @@ impl Flat {
 }
 
 /// Control characters become blanks at the server; direction overrides and line separators vanish.
-fn needs_cleaning(c: char) -> bool {
+pub(super) fn needs_cleaning(c: char) -> bool {
     (c.is_control() && c != '\n') || matches!(c, '\u{2028}'..='\u{202e}')
 }
 

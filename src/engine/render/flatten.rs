@@ -3,6 +3,7 @@
 //! are no empty lines at either end.
 
 use super::flat::{BOLD, CODE, Flat, ITALIC, STRIKE, Style};
+use super::math::Keep;
 use super::table::Table;
 use super::{LANGUAGE_BYTES_MAX, LINK_BYTES_MAX, marks, math};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd};
@@ -17,7 +18,7 @@ const RULE: &str = "———";
 
 /// Reads one piece of Markdown.
 pub(super) fn flatten(markdown: &str) -> Flat {
-    let source = math::protect(markdown);
+    let source = math::protect(markdown, Keep::Text);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut writer = Writer { source: &source, ..Writer::default() };
@@ -58,6 +59,8 @@ struct Writer<'a> {
     marker_at: usize,
     lists: Vec<Option<u64>>,
     quotes: u32,
+    /// How many lists are open around the quote: its bar is indentation enough.
+    quote_level: usize,
     links: Vec<Link>,
     table: Option<Table>,
     /// An open code block: whether it is shown as one, and its text so far.
@@ -127,6 +130,7 @@ impl Writer<'_> {
                 self.separate(Gap::Paragraph);
                 self.depth.quote += 1;
                 if self.depth.quote == 1 {
+                    self.quote_level = self.lists.len();
                     self.quotes += 1;
                     self.style.quote = self.quotes;
                 }
@@ -227,7 +231,9 @@ impl Writer<'_> {
             };
             self.push(ends, between);
         }
-        let levels = self.lists.len().saturating_sub(usize::from(!self.markers.is_empty()));
+        let around = if self.depth.quote == 0 { 0 } else { self.quote_level };
+        let levels = self.lists.len().saturating_sub(around);
+        let levels = levels.saturating_sub(usize::from(!self.markers.is_empty()));
         if fresh && self.style.pre == 0 {
             let indent = INDENT.repeat(levels.min(INDENT_LEVELS_MAX));
             self.push(&indent, self.in_quote());
@@ -373,7 +379,7 @@ impl Writer<'_> {
 }
 
 /// What becomes of a link's address.
-enum Target {
+pub(super) enum Target {
     /// Telegram makes a link of it.
     Tag(String),
     /// Harmless and worth reading, but dropped or bent by Telegram.
@@ -384,7 +390,7 @@ enum Target {
 
 /// Telegram takes `http` and `https` with a dot in the host, drops `tel:` and one-word hosts, and
 /// bends `mailto:` into a web address; `tg:` could act in the reader's name.
-fn target(kind: LinkType, url: &str) -> Target {
+pub(super) fn target(kind: LinkType, url: &str) -> Target {
     if matches!(kind, LinkType::Autolink | LinkType::Email) {
         return Target::Nothing;
     }
@@ -408,7 +414,7 @@ fn target(kind: LinkType, url: &str) -> Target {
 }
 
 /// The first word of a fence's info, if it can be a language.
-fn language(info: &str) -> String {
+pub(super) fn language(info: &str) -> String {
     let word = info.trim().split([' ', '\t', ',', '{', ':', ';']).next().unwrap_or("");
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '#' | '-' | '_' | '.');
     let fits = word.len() <= LANGUAGE_BYTES_MAX && word.chars().all(plain);
@@ -421,7 +427,7 @@ fn looks_like_code(text: &str) -> bool {
 }
 
 /// `<br>` in its spellings: the one tag that models write for what it means.
-fn is_break(html: &str) -> bool {
+pub(super) fn is_break(html: &str) -> bool {
     let inner = html.trim_start_matches('<').trim_end_matches('>').trim_end_matches('/').trim();
     inner.eq_ignore_ascii_case("br")
 }

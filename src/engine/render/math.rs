@@ -9,8 +9,17 @@ use std::collections::BTreeMap;
 /// The longest `$…$` on one line, bytes: prices must not swallow a paragraph.
 const INLINE_BYTES_MAX: usize = 300;
 
+/// What mathematics becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// Text that reads as it was written.
+    Text,
+    /// `$…$` and `$$…$$`, for readers that draw formulas.
+    Dollars,
+}
+
 /// The Markdown with its mathematics protected.
-pub(super) fn protect(markdown: &str) -> Cow<'_, str> {
+pub(super) fn protect(markdown: &str, keep: Keep) -> Cow<'_, str> {
     if !(markdown.contains('$') || markdown.contains("\\(") || markdown.contains("\\[")) {
         return Cow::Borrowed(markdown);
     }
@@ -21,18 +30,18 @@ pub(super) fn protect(markdown: &str) -> Cow<'_, str> {
     for line in markdown.split_inclusive('\n') {
         let place = fences.feed(line);
         if place != Place::Text || line.trim().is_empty() {
-            protect_paragraph(markdown.get(paragraph_at..at).unwrap_or(""), &mut out);
+            protect_paragraph(markdown.get(paragraph_at..at).unwrap_or(""), keep, &mut out);
             out.push_str(line);
             paragraph_at = at + line.len();
         }
         at += line.len();
     }
-    protect_paragraph(markdown.get(paragraph_at..).unwrap_or(""), &mut out);
+    protect_paragraph(markdown.get(paragraph_at..).unwrap_or(""), keep, &mut out);
     Cow::Owned(out)
 }
 
 /// One run of lines without a blank line or a fence between them.
-fn protect_paragraph(text: &str, out: &mut String) {
+fn protect_paragraph(text: &str, keep: Keep, out: &mut String) {
     let closers = code_closers(text);
     let mut finder = Finder { text, cached: BTreeMap::new() };
     let bytes = text.as_bytes();
@@ -62,7 +71,11 @@ fn protect_paragraph(text: &str, out: &mut String) {
         match math_end {
             Some(end) => {
                 out.push_str(text.get(copied..at).unwrap_or(""));
-                escape_signs(text.get(at..end).unwrap_or(""), out);
+                let formula = text.get(at..end).unwrap_or("");
+                match keep {
+                    Keep::Text => escape_signs(formula, out),
+                    Keep::Dollars => out.push_str(&dollars(formula)),
+                }
                 copied = end;
                 at = end;
             }
@@ -71,6 +84,19 @@ fn protect_paragraph(text: &str, out: &mut String) {
         }
     }
     out.push_str(text.get(copied..).unwrap_or(""));
+}
+
+/// The formula between dollar signs, on one line.
+fn dollars(formula: &str) -> Cow<'_, str> {
+    let inner = |open, close| formula.strip_prefix(open)?.strip_suffix(close).map(str::trim);
+    let found = inner("\\(", "\\)").map(|body| ("$", body));
+    let found = found.or_else(|| inner("\\[", "\\]").map(|body| ("$$", body)));
+    match found {
+        Some((mark, body)) if !body.is_empty() && !body.contains('$') => {
+            Cow::Owned(format!("{mark}{}{mark}", body.replace('\n', " ")))
+        }
+        _ => Cow::Borrowed(formula),
+    }
 }
 
 /// Puts a backslash before every ASCII sign.

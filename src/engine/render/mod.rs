@@ -7,15 +7,18 @@
 mod chunk;
 mod flat;
 mod flatten;
+mod lean;
 mod live;
 
 mod marks;
 mod math;
+mod rich;
 
 mod split;
 mod table;
 
 pub use live::live_preview;
+pub use rich::rich_markdown;
 
 use crate::types::Part;
 use flat::{Flat, Style};

@@ -1,6 +1,9 @@
 //! Markdown in, HTML out.
 
-use super::{PART_UNITS_MAX, escape_html, live_preview, plain_text, render, render_plain, split};
+use super::{
+    PART_UNITS_MAX, escape_html, live_preview, plain_text, render, render_plain, rich_markdown,
+    split,
+};
 
 fn check(cases: &[(&str, &str)]) {
     for (markdown, html) in cases {
@@ -54,6 +57,7 @@ fn blocks_become_lines() {
         ("```\n\tx\n```", "<pre>    x</pre>"),
         ("```\"><b>\nx\n```", "<pre>x</pre>"),
         ("```py\nunclosed", "<pre><code class=\"language-py\">unclosed</code></pre>"),
+        ("- a\n\n  > q\n  > - b", "• a\n\n<blockquote>q\n\n◦ b</blockquote>"),
         ("> ```\n> x\n> ```", "<blockquote><pre>x</pre></blockquote>"),
         ("    只是缩进的一段话", "只是缩进的一段话"),
         ("    let x = 1;", "<pre>let x = 1;</pre>"),
@@ -182,4 +186,44 @@ fn a_growing_answer_looks_finished() {
         part.text
     );
     assert!(3000 < split::units(&part.plain) && split::units(&part.plain) <= PART_UNITS_MAX);
+}
+
+#[test]
+fn rich_messages_keep_structure_and_no_html() {
+    for (markdown, rich) in [
+        ("# T\n\n**b** *i* `c`", "# T\n\n**b** *i* `c`"),
+        ("- a\n  - b\n- c\n\nend", "- a\n  - b\n- c\n\nend"),
+        ("1. x\n2. y", "1. x\n2. y"),
+        ("- [x] done", "- [x] done"),
+        ("> q\n>\n> r", "> q\n> \n> r"),
+        ("|a|b|\n|-|:-:|\n|1|`x\\|y`|", "| a | b |\n| --- | :-: |\n| 1 | `x\\|y` |"),
+        ("```rs\na < b\n```", "```rs\na < b\n```"),
+        ("````\n```\n````", "````\n```\n````"),
+        (
+            "<tg-button url=\"x\">go</tg-button>",
+            "&lt;tg\\-button url\\=\"x\"&gt;go&lt;/tg\\-button&gt;",
+        ),
+        ("&lt;b&gt;", "&lt;b&gt;"),
+        ("\\<b>", "&lt;b&gt;"),
+        ("a ` <b>", "a \\` &lt;b&gt;"),
+        ("$x^2$ and $5", "$x^2$ and \\$5"),
+        ("$a<b$", "\\$a&lt;b\\$"),
+        ("[x](https://a.b/?a=1&b=(2))", "[x](https://a.b/?a=1&amp;b=%282%29)"),
+        ("[x](tg://user?id=1) ![p](https://a.b/c.png)", "x [p](https://a.b/c.png)"),
+        ("5~10 3~4", "5\\~10 3\\~4"),
+        ("**问：**怎么 `**a：**b`", "**问**：怎么 `**a：**b`"),
+        ("他说**“好。”**然后", "他说“**好**。”然后"),
+        (r"\(a_1\) and \[x\, y\]", r"$a_1$ and $$x\, y$$"),
+    ] {
+        assert_eq!(rich_markdown(markdown).as_deref(), Some(rich), "{markdown:?}");
+    }
+    for (name, markdown) in [
+        ("empty", String::new()),
+        ("long", "x".repeat(32_769)),
+        ("deep", "> ".repeat(20) + "x"),
+        ("wide", format!("|{}\n|{}\n", "a|".repeat(21), "-|".repeat(21))),
+        ("many blocks", "x\n\n".repeat(500)),
+    ] {
+        assert_eq!(rich_markdown(&markdown), None, "{name}");
+    }
 }

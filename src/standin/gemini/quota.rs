@@ -2,7 +2,8 @@
 //! May not: read a clock.
 
 use super::errors::{self, Failure};
-use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, UnixMs};
+use crate::calendar::pacific_day;
+use crate::types::{MINUTE_MS, UnixMs};
 use std::collections::VecDeque;
 
 /// Limits of a model; none of them: unlimited. `Some(0)`: the project has no quota at all.
@@ -40,11 +41,13 @@ pub(super) fn free_tier(model: &str) -> Option<Limits> {
     MODELS.iter().find(|(name, _)| *name == model).map(|(_, limits)| *limits)
 }
 
+/// Requests of one minute that are remembered, where only tokens are limited.
+const MINUTE_REQUESTS_MAX: usize = 10_000;
+
 /// What one project has used of one model.
 #[derive(Default)]
 pub(super) struct Quota {
-    /// Time and input tokens of each request of the last minute; as long as `rpm` or, without
-    /// one, not kept at all.
+    /// Time and input tokens of each request of the last minute, where either is limited.
     minute: VecDeque<(UnixMs, u32)>,
     day: i64,
     today: u32,
@@ -97,52 +100,11 @@ impl Quota {
         self.taken += 1;
         self.today += 1;
         if limits.rpm.is_some() || limits.tpm.is_some() {
+            if MINUTE_REQUESTS_MAX <= self.minute.len() {
+                self.minute.pop_front();
+            }
             self.minute.push_back((now_ms, tokens));
         }
         Ok(())
-    }
-}
-
-/// The number of the day in California, where daily quotas begin anew at midnight.
-fn pacific_day(now_ms: UnixMs) -> i64 {
-    let standard = now_ms - 8 * HOUR_MS;
-    let summer = is_summer(standard);
-    (standard + if summer { HOUR_MS } else { 0 }).div_euclid(DAY_MS)
-}
-
-/// Daylight saving time: from the second Sunday of March to the first of November, 2 o'clock.
-fn is_summer(standard_ms: i64) -> bool {
-    let day = standard_ms.div_euclid(DAY_MS);
-    // Days of a year that begins in March: leap days fall at its end.
-    let since = day + 719_468;
-    let of_era = since.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let day_of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let first_of_march = day - day_of_year;
-    let sunday_from = |day: i64| day + (3 - day).rem_euclid(7);
-    let begins = sunday_from(first_of_march) + 7;
-    let ends = sunday_from(first_of_march + 245);
-    let hour = |day: i64, hour: i64| day * DAY_MS + hour * HOUR_MS;
-    // At its end two o'clock of summer is one o'clock of standard time.
-    (hour(begins, 2)..hour(ends, 1)).contains(&standard_ms)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(before: UnixMs, midnight: UnixMs) {
-        assert_eq!(pacific_day(midnight - 1), pacific_day(before));
-        assert_eq!(pacific_day(midnight), pacific_day(before) + 1);
-    }
-
-    #[test]
-    fn winter_midnight_is_at_eight_utc() {
-        check(1_795_300_000_000, 1_795_334_400_000);
-    }
-    #[test]
-    fn summer_midnight_is_at_seven_utc() {
-        check(1_783_000_000_000, 1_783_062_000_000);
     }
 }

@@ -3,7 +3,8 @@
 
 use super::Data;
 use super::errors::{Failure, coded};
-use crate::types::{DAY_MS, UnixMs};
+use crate::calendar::rfc3339;
+use crate::types::UnixMs;
 
 /// The types in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,20 +121,7 @@ fn timestamp(text: &str) -> Option<String> {
 
 /// `now()` of a session in UTC.
 pub(super) fn now_text(now_ms: UnixMs) -> String {
-    let (day, of_day) = (now_ms.div_euclid(DAY_MS), now_ms.rem_euclid(DAY_MS));
-    // Years that begin in March, in eras of 400 years: leap days fall at their end.
-    let since = day + 719_468;
-    let (era, of_era) = (since.div_euclid(146_097), since.rem_euclid(146_097));
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let date = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (second, ms) = (of_day / 1_000, of_day % 1_000);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
-    let whole = format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}");
-    timestamp(&whole).unwrap_or(whole)
+    timestamp(&rfc3339(now_ms)).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -156,6 +156,16 @@ impl Telegram {
         self.state().sent.values().cloned().collect()
     }
 
+    /// The remembered messages of the bot after that number.
+    pub fn sent_after(&self, number: u64) -> Vec<Sent> {
+        self.state().sent.range(number.saturating_add(1)..).map(|(_, sent)| sent.clone()).collect()
+    }
+
+    /// Sets a person; `id`, `is_bot` and `first_name` are filled in.
+    pub fn set_user(&self, id: i64, user: Data) {
+        self.state().set_user(id, user);
+    }
+
     /// How many messages the bot has ever sent.
     pub fn sent_total(&self) -> u64 {
         self.state().sent_total

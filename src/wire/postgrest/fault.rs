@@ -90,8 +90,7 @@ struct Body {
 impl Body {
     fn read(bytes: &[u8]) -> Self {
         let Ok(value) = json::parse(bytes) else { return Self::default() };
-        let text =
-            |name| value.at(name).str().unwrap_or_default().to_owned();
+        let text = |name| value.at(name).str().unwrap_or_default().to_owned();
         Self { code: text("code"), message: text("message") }
     }
 
@@ -159,18 +158,24 @@ fn without_code(status: u16, after_ms: i64, table: &str) -> Fault {
         300..=399 => stop(
             "url",
             true,
-            format!("SUPABASE_URL: it answers with a redirect ({status}): set the address it leads to, with https"),
+            format!(
+                "SUPABASE_URL: it answers with a redirect ({status}): set the address it leads to, with https"
+            ),
         ),
         401 | 403 => stop(
             "key",
             true,
-            format!("SUPABASE_KEY: refused ({status}): set the project's secret key (service_role)"),
+            format!(
+                "SUPABASE_KEY: refused ({status}): set the project's secret key (service_role)"
+            ),
         ),
         404 => stop("table", false, missing_table(table)),
         405 | 406 | 410 => stop(
             "url",
             true,
-            format!("SUPABASE_URL: what answers there is not Supabase's Data API ({status}): set the project's URL"),
+            format!(
+                "SUPABASE_URL: what answers there is not Supabase's Data API ({status}): set the project's URL"
+            ),
         ),
         500.. => later(after_ms, "unreachable", format!("supabase: it answers {status}")),
         _ => later(after_ms, "busy", format!("supabase: it answers {status} without a reason")),
@@ -201,7 +206,9 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
         "PGRST301" | "PGRST302" | "PGRST303" => stop(
             "key",
             true,
-            format!("SUPABASE_KEY: refused ({code}): it is expired, or another project's: set the project's secret key"),
+            format!(
+                "SUPABASE_KEY: refused ({code}): it is expired, or another project's: set the project's secret key"
+            ),
         ),
         "PGRST205" | "PGRST125" | "42P01" => stop("table", false, missing_table(table)),
         "PGRST204" | "42703" => {
@@ -212,7 +219,9 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
             stop(
                 "column",
                 false,
-                format!("supabase: table `{table}` lacks column `{column}` ({code}): run migrations/supabase, then `notify pgrst, 'reload schema'`"),
+                format!(
+                    "supabase: table `{table}` lacks column `{column}` ({code}): run migrations/supabase, then `notify pgrst, 'reload schema'`"
+                ),
             )
         }
         "23502" => {
@@ -223,22 +232,30 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
             stop(
                 "column",
                 false,
-                format!("supabase: column `{column}` of `{table}` is not known to svs-bot and takes no null (23502): give it a default, or drop `not null`"),
+                format!(
+                    "supabase: column `{column}` of `{table}` is not known to svs-bot and takes no null (23502): give it a default, or drop `not null`"
+                ),
             )
         }
         "42P10" => stop(
             "table",
             false,
-            format!("supabase: `{table}` has no primary key, or is a view (42P10): svs-bot writes into the table itself"),
+            format!(
+                "supabase: `{table}` has no primary key, or is a view (42P10): svs-bot writes into the table itself"
+            ),
         ),
         // Of these the message names a constraint and nothing a person wrote.
         "23505" | "23514" | "23503" | "23P01" => Fault::Row { why: named(&body.constraint()) },
         "PGRST102" | "21000" | "P0001" => Fault::Row { why: code.to_owned() },
-        "40001" | "40P01" | "55P03" => later(after_ms, "busy", format!("supabase: the table is in use ({code})")),
+        "40001" | "40P01" | "55P03" => {
+            later(after_ms, "busy", format!("supabase: the table is in use ({code})"))
+        }
         "42P17" | "25006" | "55000" | "0A000" => stop(
             "refused",
             false,
-            format!("supabase: table `{table}` takes no rows ({code}): look at its policies, or whether it is a view"),
+            format!(
+                "supabase: table `{table}` takes no rows ({code}): look at its policies, or whether it is a view"
+            ),
         ),
         _ => by_class(code, status, after_ms, table),
     }
@@ -252,11 +269,17 @@ fn by_class(code: &str, status: u16, after_ms: i64, table: &str) -> Fault {
         "08" | "53" | "57" | "58" | "XX" => {
             later(after_ms, "unreachable", format!("supabase: its database is not ready ({code})"))
         }
-        "28" => stop("key", true, format!("SUPABASE_KEY: its role is refused ({code}): set the project's secret key")),
+        "28" => stop(
+            "key",
+            true,
+            format!("SUPABASE_KEY: its role is refused ({code}): set the project's secret key"),
+        ),
         _ if status == 401 || status == 403 => stop(
             "key",
             true,
-            format!("SUPABASE_KEY: refused ({status} {code}): set the project's secret key (service_role)"),
+            format!(
+                "SUPABASE_KEY: refused ({status} {code}): set the project's secret key (service_role)"
+            ),
         ),
         _ if status >= 500 || code.starts_with("PGRST0") || code.starts_with("PGRSTX") => {
             later(after_ms, "unreachable", format!("supabase: it answers {status} ({code})"))
@@ -264,7 +287,9 @@ fn by_class(code: &str, status: u16, after_ms: i64, table: &str) -> Fault {
         _ => stop(
             "refused",
             false,
-            format!("supabase: `{table}` refuses the request ({status} {code}): see `svs-bot check`"),
+            format!(
+                "supabase: `{table}` refuses the request ({status} {code}): see `svs-bot check`"
+            ),
         ),
     }
 }

@@ -10,14 +10,15 @@ use crate::json;
 use crate::types::row::{HistoryRow, RegistryRow};
 use crate::types::{UnixMs, UserId};
 use crate::wire::{Method, Request};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Until a reply is in; the API cuts statements at 60 s, ours take milliseconds.
 pub const TIMEOUT_MS: u64 = 20_000;
 /// Characters of `username`, `first_name`; the columns are `varchar(255)`.
-const NAME_CHARS_MAX: usize = 255;
+pub const NAME_CHARS_MAX: usize = 255;
 /// Characters of `model_used`, `triggered_by_keyword`; the columns are `varchar(100)`.
-const WORD_CHARS_MAX: usize = 100;
+pub const WORD_CHARS_MAX: usize = 100;
 /// The name of the remote id inside `metadata`, where the column refuses it.
 pub const METADATA_ID: &str = "svs_id";
 
@@ -187,6 +188,14 @@ pub fn read_history_marks(remote_ids: &[i64]) -> Request {
     request(Method::Get, path, "", None)
 }
 
+/// Whole rows of these ids, as a page gives them.
+pub fn read_history_by_id(ids: &[i64]) -> Request {
+    let select = read::HISTORY_SELECT;
+    let path =
+        format!("chat_history?select={select}&id=in.({})&limit={}", list(ids), read::PAGE_ROWS);
+    request(Method::Get, path, "", None)
+}
+
 /// Which of these remote ids are there inside `metadata`; bounded in time so that the index on
 /// `created_at` serves where no migration was run.
 pub fn read_metadata_ids(remote_ids: &[i64], from_us: i64, to_us: i64) -> Request {
@@ -240,7 +249,11 @@ fn write_history(out: &mut String, row: &HistoryRow<'_>, id_column: bool) {
     text_or_null(out, "response_text", row.response, usize::MAX);
     text_or_null(out, "model_used", row.model, WORD_CHARS_MAX);
     out.push_str(",\"metadata\":");
-    if id_column { write_metadata(out, row.metadata) } else { metadata_with_id(out, row) }
+    if id_column {
+        write_metadata(out, row.metadata)
+    } else {
+        metadata_with_id(out, row)
+    }
     push(out, format_args!(",\"created_at\":\"{}\"}}", wall_clock(row.created_us)));
 }
 
@@ -302,18 +315,36 @@ fn write_registry(out: &mut String, row: &RegistryRow, count: i64) {
     );
 }
 
-/// A text column: cut to whole characters, without U+0000, which PostgreSQL cannot hold.
+/// A text column as it is sent: cut to whole characters, without U+0000, which PostgreSQL cannot hold.
+pub fn as_sent(text: Option<&str>, chars_max: usize) -> Option<Cow<'_, str>> {
+    let text = text?;
+    // Bytes bound characters, so most texts need no count.
+    let end = match text.len() <= chars_max {
+        true => text.len(),
+        false => text.char_indices().nth(chars_max).map_or(text.len(), |(at, _)| at),
+    };
+    let text = text.get(..end).unwrap_or_default();
+    Some(match text.contains('\0') {
+        true => Cow::Owned(text.replace('\0', "")),
+        false => Cow::Borrowed(text),
+    })
+}
+
+/// `metadata` as it is sent, with the remote id inside where the column refuses it.
+pub fn metadata_as_sent(row: &HistoryRow<'_>, with_id: bool) -> String {
+    let mut out = String::new();
+    if with_id {
+        metadata_with_id(&mut out, row)
+    } else {
+        write_metadata(&mut out, row.metadata)
+    }
+    out
+}
+
 fn text_or_null(out: &mut String, name: &str, text: Option<&str>, chars_max: usize) {
     push(out, format_args!(",\"{name}\":"));
-    let Some(text) = text else {
-        out.push_str("null");
-        return;
-    };
-    let end = text.char_indices().nth(chars_max).map_or(text.len(), |(at, _)| at);
-    let text = text.get(..end).unwrap_or_default();
-    if text.contains('\0') {
-        json::quote(out, &text.replace('\0', ""));
-    } else {
-        json::quote(out, text);
+    match as_sent(text, chars_max) {
+        Some(text) => json::quote(out, &text),
+        None => out.push_str("null"),
     }
 }

