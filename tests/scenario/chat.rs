@@ -97,7 +97,9 @@ fn topics_keep_apart_and_general_is_addressed_by_omission() {
     world.say(FORUM, 7, "admin in general");
     assert_eq!(world.expect(FORUM, "@user7, 1/3").topic, 0);
     let calls = world.telegram.calls();
-    let general = calls.iter().rfind(|call| call.method == "sendmessage" && call.params["chat_id"] == FORUM.to_string());
+    let general = calls
+        .iter()
+        .rfind(|call| call.method == "sendmessage" && call.params["chat_id"] == FORUM.to_string());
     assert!(!general.unwrap().params.contains_key("message_thread_id"));
 }
 
@@ -130,9 +132,11 @@ fn an_edit_counts_until_the_question_is_taken_up() {
     world.script("the slow one", 1, Act::Slow(1_500));
     let first = world.say(7, 7, "the slow one");
     let second = world.say(7, 7, "a question with a mistake");
-    world.until("the first being asked", || (!world.asked("the slow one").is_empty()).then_some(()));
+    world
+        .until("the first being asked", || (!world.asked("the slow one").is_empty()).then_some(()));
     for (id, text) in [(second, "a question put right"), (first, "too late")] {
-        let user = map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", "U".into())]);
+        let user =
+            map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", "U".into())]);
         let chat = map([("id", 7_i64.into()), ("type", "private".into())]);
         let message = map([
             ("message_id", id.into()),

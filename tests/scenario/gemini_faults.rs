@@ -41,21 +41,33 @@ enum Blame {
 fn check(kind: &str, blame: Blame) {
     let world = world(&[]);
     let model = (blame == Blame::Model).then(|| FIRST.to_owned());
-    let key = matches!(blame, Blame::Key | Blame::Pair).then(|| KEY_1.to_owned());
+    let of_chance = matches!(blame, Blame::Key | Blame::Pair);
+    let key = of_chance.then(|| KEY_1.to_owned());
     let act = Act::Fail(failure(kind, FIRST, 30));
     world.gemini.script(Script { key, model, prompt: None, times: 1_000, act });
-    // Whichever key is first: after three questions key 1 had its turn.
-    for n in 1..=3 {
+    let tries = || {
+        world
+            .gemini
+            .asked()
+            .iter()
+            .filter(|asked| asked.key == KEY_1 && asked.status != 200)
+            .count()
+    };
+    // Which key is first is left to chance: in time key 1 has its turn.
+    for n in 1..=40 {
         let text = format!("hello {n}");
         world.say(7, 7, &text);
         match blame {
             Blame::Request(words) => world.expect(7, words),
             _ => world.expect(7, &text),
         };
+        if n >= 3 && (tries() > 0 || !of_chance) {
+            break;
+        }
     }
     world.settle();
     let asked = world.gemini.asked();
-    let of_key_1 = asked.iter().filter(|asked| asked.key == KEY_1 && asked.status != 200).count();
+    let of_key_1 = tries();
     match blame {
         Blame::Key => {
             assert!((1..=4).contains(&of_key_1), "{kind}: {of_key_1} tries with a bad key");
@@ -70,8 +82,11 @@ fn check(kind: &str, blame: Blame) {
             assert_ne!(states[0], "dead", "{kind}: {states:?}");
         }
         Blame::Model => {
-            let served: Vec<&str> =
-                asked.iter().filter(|asked| asked.status == 200).map(|asked| asked.model.as_str()).collect();
+            let served: Vec<&str> = asked
+                .iter()
+                .filter(|asked| asked.status == 200)
+                .map(|asked| asked.model.as_str())
+                .collect();
             assert_eq!(served, [SECOND; 3], "{kind}");
             assert!(asked.len() <= 12, "{kind}: {} tries", asked.len());
             assert_eq!(states(&world), ["ready", "ready"], "{kind}");
@@ -101,14 +116,30 @@ fn a_key_that_is_refused_is_blamed_alone() {
 
 #[test]
 fn a_spent_quota_rests_its_project_and_model() {
-    for kind in ["per_minute", "per_day", "tokens", "limit_zero", "minute_and_day", "spend_cap", "no_details"] {
+    for kind in [
+        "per_minute",
+        "per_day",
+        "tokens",
+        "limit_zero",
+        "minute_and_day",
+        "spend_cap",
+        "no_details",
+    ] {
         check(kind, Blame::Pair);
     }
 }
 
 #[test]
 fn a_models_trouble_goes_to_the_next_model() {
-    for kind in ["overloaded", "high_demand", "model_not_found", "model_closed", "internal", "deadline", "gateway"] {
+    for kind in [
+        "overloaded",
+        "high_demand",
+        "model_not_found",
+        "model_closed",
+        "internal",
+        "deadline",
+        "gateway",
+    ] {
         check(kind, Blame::Model);
     }
 }
@@ -134,9 +165,12 @@ fn the_owner_hears_of_a_dead_key() {
     let world = world(&[]);
     let act = Act::Fail(failure("leaked", FIRST, 0));
     world.gemini.script(Script { key: Some(KEY_1.into()), times: 100, act, ..Script::default() });
-    for n in 1..=3 {
+    for n in 1..=40 {
         world.say(7, 7, &format!("hello {n}"));
         world.expect(7, &format!("hello {n}"));
+        if world.gemini.total(403) > 0 {
+            break;
+        }
     }
     let told = world.expect(OWNER, "aaAA");
     assert!(!told.text.contains(KEY_1), "{}", told.text);
@@ -161,7 +195,9 @@ fn what_the_model_will_not_say_has_its_own_words() {
         world.expect_nothing_more();
     }
     assert_eq!(states(&world), ["ready", "ready"]);
-    for (prompt, reason, note) in [("long", "MAX_TOKENS", "length limit"), ("cut", "SAFETY", "safety filter")] {
+    for (prompt, reason, note) in
+        [("long", "MAX_TOKENS", "length limit"), ("cut", "SAFETY", "safety filter")]
+    {
         world.script(prompt, 1, Act::Finish(reason.into(), "The first half".into()));
         world.say(7, 7, prompt);
         world.expect(7, "The first half");
@@ -191,7 +227,11 @@ fn thoughts_are_left_out() {
 fn a_stream_that_breaks_off_is_asked_for_again() {
     let overloaded = failure("overloaded", FIRST, 0);
     let world = world(&[("STREAM", "edit"), ("ANSWER_TIMEOUT", "2s")]);
-    for (n, act) in [Act::Cut, Act::Stall(10_000), Act::FailMidway(overloaded), Act::LoseReply, Act::HangUp].into_iter().enumerate() {
+    for (n, act) in
+        [Act::Cut, Act::Stall(10_000), Act::FailMidway(overloaded), Act::LoseReply, Act::HangUp]
+            .into_iter()
+            .enumerate()
+    {
         let chat = 10 + i64::try_from(n).unwrap();
         let text = format!("number {n}");
         world.script(&text, 1, act);
@@ -202,7 +242,8 @@ fn a_stream_that_breaks_off_is_asked_for_again() {
             mine.is_some_and(|sent| sent.text.contains("it will talk")).then_some(())
         });
         world.settle();
-        let whole = world.telegram.sent().iter().filter(|sent| sent.chat == chat && !sent.deleted).count();
+        let whole =
+            world.telegram.sent().iter().filter(|sent| sent.chat == chat && !sent.deleted).count();
         assert_eq!((whole, world.asked(&text).len()), (1, 2), "{text}");
     }
     assert_eq!(states(&world), ["ready", "ready"]);
@@ -239,7 +280,10 @@ fn replies_that_are_no_answers_are_not_the_end() {
         ("teapot", html(418)),
         ("list", Act::Raw(Data::from(vec![Data::from(1_i64)]))),
         ("null", Act::Raw(Data::Null)),
-        ("types", Act::Raw(Data::parse(br#"{"candidates":{"content":7},"usageMetadata":"x"}"#).unwrap())),
+        (
+            "types",
+            Act::Raw(Data::parse(br#"{"candidates":{"content":7},"usageMetadata":"x"}"#).unwrap()),
+        ),
     ] {
         world.script(prompt, 1, act);
         world.say(7, 7, prompt);
@@ -249,7 +293,9 @@ fn replies_that_are_no_answers_are_not_the_end() {
     // Twenty megabytes of one answer: cut with a word, or refused with one.
     world.script("huge", 4, Act::Say("много ".repeat(2_000_000)));
     world.say(8, 8, "huge");
-    world.until("some word", || world.telegram.sent().iter().any(|sent| sent.chat == 8).then_some(()));
+    world.until("some word", || {
+        world.telegram.sent().iter().any(|sent| sent.chat == 8).then_some(())
+    });
     world.say(9, 9, "the next message");
     world.expect(9, "the next message");
 }

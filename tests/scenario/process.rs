@@ -9,12 +9,15 @@ use svs_bot::standin::gemini::{Act, failure};
 fn bad_settings_are_told_all_at_once() {
     let world = World::prepare(&[], gemini_options());
     let secret = "AIzaSyD-never-to-be-shown-000000000000z";
-    let text = format!("WORKERS=many\nDEFAULT_ROLE=king\nGEMINI_API_URL=ftp://x\nGEMINI_API_KEY={secret}\nSYNC_INTERVAL={secret}\n");
+    let text = format!(
+        "WORKERS=many\nDEFAULT_ROLE=king\nGEMINI_API_URL=ftp://x\nGEMINI_API_KEY={secret}\nSYNC_INTERVAL={secret}\n"
+    );
     fs::write(world.env_file(), text).unwrap();
     let out = world.command(&["run"]).output().unwrap();
     let told = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(2), "{told}");
-    for name in ["WORKERS", "DEFAULT_ROLE", "GEMINI_API_URL", "SYNC_INTERVAL", "TELEGRAM_BOT_TOKEN"] {
+    for name in ["WORKERS", "DEFAULT_ROLE", "GEMINI_API_URL", "SYNC_INTERVAL", "TELEGRAM_BOT_TOKEN"]
+    {
         assert!(told.contains(name), "{name} is missing in {told}");
     }
     assert!(!told.contains(secret), "{told}");
@@ -121,19 +124,26 @@ fn settings_are_read_again_and_a_bad_file_changes_nothing() {
     world.until_log("the old ones stay");
     world.say(7, 7, "/status");
     world.expect(7, "normal");
-    world.write_settings(&[("VIP_IDS", "7"), ("ROUNDS_VIP", "9"), ("SYSTEM_PROMPT", "You are a parrot.")]);
+    world.write_settings(&[
+        ("VIP_IDS", "7"),
+        ("ROUNDS_VIP", "9"),
+        ("SYSTEM_PROMPT", "You are a parrot."),
+    ]);
     world.signal("HUP");
     world.until_log("settings read again");
     world.say(7, 7, "/status");
     world.expect(7, "VIP");
     world.say(7, 7, "polly");
     world.expect(7, "polly");
-    let system = world.asked("polly")[0].body.any(&["systemInstruction", "system_instruction"]).render();
+    let system =
+        world.asked("polly")[0].body.any(&["systemInstruction", "system_instruction"]).render();
     assert!(system.contains("You are a parrot."), "{system}");
     world.write_settings(&[("DEFAULT_ROLE", "guest")]);
     world.say(OWNER, OWNER, "/reload");
     world.expect(OWNER, "");
-    world.until("the second reading", || (world.log().matches("settings read again").count() == 2).then_some(()));
+    world.until("the second reading", || {
+        (world.log().matches("settings read again").count() == 2).then_some(())
+    });
     world.say(8, 8, "/status");
     world.expect(8, "guest");
     world.expect_nothing_more();
@@ -143,8 +153,13 @@ fn settings_are_read_again_and_a_bad_file_changes_nothing() {
 fn a_dry_run_writes_nothing_to_telegram() {
     let world = World::prepare(&[], gemini_options());
     world.say(7, 7, "hello");
-    let log = || Stdio::from(fs::File::options().create(true).append(true).open(world.dir.join("log")).unwrap());
-    let mut child = world.command(&["run", "--dry-run"]).stdout(log()).stderr(log()).spawn().unwrap();
+    let log = || {
+        Stdio::from(
+            fs::File::options().create(true).append(true).open(world.dir.join("log")).unwrap(),
+        )
+    };
+    let mut child =
+        world.command(&["run", "--dry-run"]).stdout(log()).stderr(log()).spawn().unwrap();
     world.until_log("sendMessage not sent");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -156,12 +171,16 @@ fn a_dry_run_writes_nothing_to_telegram() {
 
 #[test]
 fn no_secret_is_written_anywhere() {
-    let (pasted, other_key) = ("987654321:AAGpastedInAChatByMistake_0123456789a", "AIzaSyB-pasted-in-a-chat-by-mistake-012");
+    let (pasted, other_key) = (
+        "987654321:AAGpastedInAChatByMistake_0123456789a",
+        "AIzaSyB-pasted-in-a-chat-by-mistake-012",
+    );
     let http = "http-token-of-the-scenario-0123456789";
     let world = World::start(&[("LOG_LEVEL", "trace"), ("HTTP_TOKEN", http)]);
     world.script("leak", 1, Act::Say(format!("Your key was {KEY_1}, and {other_key}")));
     world.script("refused", 1, Act::Fail(failure("api_key_invalid", "", 0)));
-    let mut broken = format!(r#"{{"update_id":300000000,"message":{{"text":"{pasted}","chat":7}}}}"#);
+    let mut broken =
+        format!(r#"{{"update_id":300000000,"message":{{"text":"{pasted}","chat":7}}}}"#);
     broken.push('\n');
     world.control("push", &broken);
     for text in [

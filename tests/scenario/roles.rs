@@ -34,7 +34,17 @@ fn an_owner_command_is_unknown_to_everyone_else() {
     let world = World::start(&[]);
     world.say(7, 7, "/nonsense");
     let unknown = world.expect(7, "");
-    for command in ["/grant 7 vip", "/revoke 1", "/kick", "/keys", "/park 1", "/revive 1", "/usage", "/sync", "/reload"] {
+    for command in [
+        "/grant 7 vip",
+        "/revoke 1",
+        "/kick",
+        "/keys",
+        "/park 1",
+        "/revive 1",
+        "/usage",
+        "/sync",
+        "/reload",
+    ] {
         world.say(7, 7, command);
         assert_eq!(world.expect(7, "").text, unknown.text, "{command}");
     }
@@ -122,6 +132,9 @@ fn only_an_ordinary_message_of_the_owner_commands() {
 #[test]
 fn a_stranger_knocks_and_the_owner_opens() {
     let world = World::start(&[("DEFAULT_ROLE", "blocked")]);
+    // So that the bot knows the owner's language.
+    world.say(OWNER, OWNER, "/help");
+    world.expect(OWNER, "For the owner");
     world.say(GROUP, 7, "admin, hello");
     world.expect_nothing_more();
     world.say(7, 7, "hello?");
@@ -130,7 +143,8 @@ fn a_stranger_knocks_and_the_owner_opens() {
     world.say(7, 7, "hello??");
     world.expect_nothing_more();
     let keyboard = Data::parse(knock.markup.as_bytes()).unwrap();
-    let allow = keyboard.at("inline_keyboard").list()[0].list()[0].at("callback_data").str().to_owned();
+    let allow =
+        keyboard.at("inline_keyboard").list()[0].list()[0].at("callback_data").str().to_owned();
     let press = |user: i64| {
         let message = map([
             ("message_id", knock.id.into()),

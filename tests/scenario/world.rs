@@ -18,23 +18,23 @@ use svs_bot::standin::telegram::{self, Fault, Outcome, Sent, Telegram};
 use svs_bot::types::Secret;
 
 /// Shaped like real ones, so that masks see them.
-pub const TOKEN: &str = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1";
-pub const KEY_1: &str = "AIzaSyD-scenario-key-number-0001-aaaaAA";
-pub const KEY_2: &str = "AIzaSyD-scenario-key-number-0002-bbbbBB";
-pub const BOT: i64 = 123_456_789;
-pub const NAME: &str = "scenario_bot";
+pub(crate) const TOKEN: &str = "123456789:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw1";
+pub(crate) const KEY_1: &str = "AIzaSyD-scenario-key-number-0001-aaaaAA";
+pub(crate) const KEY_2: &str = "AIzaSyD-scenario-key-number-0002-bbbbBB";
+pub(crate) const BOT: i64 = 123_456_789;
+pub(crate) const NAME: &str = "scenario_bot";
 /// The person of `BOT_OWNER_ID`.
-pub const OWNER: i64 = 1;
+pub(crate) const OWNER: i64 = 1;
 /// Asks for `/help` to see that everything before was decided.
 const PROBE: i64 = 999_999;
 /// A condition that takes longer on a loaded machine is a failure.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-pub struct World {
-    pub telegram: Telegram,
-    pub gemini: Gemini,
-    pub dir: PathBuf,
+pub(crate) struct World {
+    pub(crate) telegram: Telegram,
+    pub(crate) gemini: Gemini,
+    pub(crate) dir: PathBuf,
     settings: BTreeMap<String, String>,
     bot: RefCell<Option<Child>>,
     /// Numbers of messages that a test has seen.
@@ -43,7 +43,7 @@ pub struct World {
 }
 
 /// Keys only those of [`World`]'s settings; no limits.
-pub fn gemini_options() -> gemini::Options {
+pub(crate) fn gemini_options() -> gemini::Options {
     gemini::Options {
         port: 0,
         keys: BTreeMap::new(),
@@ -62,7 +62,7 @@ pub fn gemini_options() -> gemini::Options {
 
 impl World {
     /// A bot that polls, with these settings beside the usual ones.
-    pub fn start(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
         let world = Self::prepare(settings, gemini_options());
         world.run();
         world.until("the first poll", || (world.state_int("polls") > 0).then_some(()));
@@ -70,10 +70,11 @@ impl World {
     }
 
     /// Everything but the bot's process.
-    pub fn prepare(settings: &[(&str, &str)], gemini: gemini::Options) -> Self {
+    pub(crate) fn prepare(settings: &[(&str, &str)], gemini: gemini::Options) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("svs-scenario-{}-{number}", std::process::id()));
+        let dir =
+            std::env::temp_dir().join(format!("svs-scenario-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).unwrap();
         let telegram = Telegram::start(telegram::Options {
             port: 0,
@@ -112,29 +113,31 @@ impl World {
             all.insert((*name).to_owned(), (*value).to_owned());
         }
         let (bot, seen) = (RefCell::new(None), RefCell::new(Vec::new()));
+        // The owner has met the bot before; who has not cannot be written to.
+        telegram.chat(OWNER, |_| ());
         let world = Self { telegram, gemini, dir, settings: all, bot, seen, http };
         world.write_settings(&[]);
         world
     }
 
     /// Writes the settings file anew, with these changes.
-    pub fn write_settings(&self, changes: &[(&str, &str)]) {
+    pub(crate) fn write_settings(&self, changes: &[(&str, &str)]) {
         let mut all = self.settings.clone();
         all.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let text: String = all.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
         fs::write(self.env_file(), text).unwrap();
     }
 
-    pub fn env_file(&self) -> PathBuf {
+    pub(crate) fn env_file(&self) -> PathBuf {
         self.dir.join("env")
     }
 
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.join("data")
     }
 
     /// `svs-bot COMMAND` on this world's settings and data.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_svs-bot"));
         command.env_clear().args(args).arg("--env-file").arg(self.env_file());
         command.arg("--data-dir").arg(self.data_dir()).stdin(Stdio::null()).current_dir(&self.dir);
@@ -142,30 +145,35 @@ impl World {
     }
 
     /// Starts the bot, without waiting for anything.
-    pub fn run(&self) {
-        let log = || Stdio::from(File::options().create(true).append(true).open(self.dir.join("log")).unwrap());
+    pub(crate) fn run(&self) {
+        let log = || {
+            Stdio::from(
+                File::options().create(true).append(true).open(self.dir.join("log")).unwrap(),
+            )
+        };
         let child = self.command(&["run"]).stdout(log()).stderr(log()).spawn().unwrap();
         assert!(self.bot.borrow_mut().replace(child).is_none(), "two bots");
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.bot.borrow().as_ref().unwrap().id()
     }
 
     /// SIGKILL.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         let mut child = self.bot.borrow_mut().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    pub fn signal(&self, name: &str) {
-        let done = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+    pub(crate) fn signal(&self, name: &str) {
+        let done =
+            Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
         assert!(done.unwrap().success());
     }
 
     /// The exit code, or what `expect` of a signal would be: none.
-    pub fn wait_exit(&self) -> Option<i32> {
+    pub(crate) fn wait_exit(&self) -> Option<i32> {
         let mut child = self.bot.borrow_mut().take().unwrap();
         let started = clock::monotonic();
         while started.elapsed() < PATIENCE {
@@ -179,21 +187,27 @@ impl World {
         panic!("the bot does not end:\n{}", self.log());
     }
 
-    pub fn is_running(&self) -> bool {
+    pub(crate) fn is_running(&self) -> bool {
         self.bot.borrow_mut().as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     /// Everything the bot has printed.
-    pub fn log(&self) -> String {
-        fs::read(self.dir.join("log")).map_or_else(|_| String::new(), |it| String::from_utf8_lossy(&it).into_owned())
+    pub(crate) fn log(&self) -> String {
+        fs::read(self.dir.join("log"))
+            .map_or_else(|_| String::new(), |it| String::from_utf8_lossy(&it).into_owned())
     }
 
     /// Waits for a condition, never longer than [`PATIENCE`].
-    pub fn until<T>(&self, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until<T>(&self, what: &str, probe: impl FnMut() -> Option<T>) -> T {
         self.until_within(PATIENCE, what, probe)
     }
 
-    pub fn until_within<T>(&self, wait: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    pub(crate) fn until_within<T>(
+        &self,
+        wait: Duration,
+        what: &str,
+        mut probe: impl FnMut() -> Option<T>,
+    ) -> T {
         let started = clock::monotonic();
         while started.elapsed() < wait {
             if let Some(found) = probe() {
@@ -207,17 +221,17 @@ impl World {
         panic!("{what}: not within {wait:?}:\n{}\nsent: {:#?}", self.log(), self.unseen());
     }
 
-    pub fn until_log(&self, words: &str) {
+    pub(crate) fn until_log(&self, words: &str) {
         self.until(words, || self.log().contains(words).then_some(()));
     }
 
     /// A person writes.
-    pub fn say(&self, chat: i64, user: i64, text: &str) -> i64 {
+    pub(crate) fn say(&self, chat: i64, user: i64, text: &str) -> i64 {
         self.telegram.push_text(chat, user, text)
     }
 
     /// A person sends a message of these fields.
-    pub fn send(&self, chat: i64, user: i64, text: &str, fields: &[(&str, Data)]) -> i64 {
+    pub(crate) fn send(&self, chat: i64, user: i64, text: &str, fields: &[(&str, Data)]) -> i64 {
         let mut all = map([("text", text.into())]);
         for (name, value) in fields {
             all.set(name, value.clone());
@@ -227,17 +241,22 @@ impl World {
 
     /// The next message in the chat that no test has seen yet; it holds these words.
     #[track_caller]
-    pub fn expect(&self, chat: i64, words: &str) -> Sent {
+    pub(crate) fn expect(&self, chat: i64, words: &str) -> Sent {
         let next = || self.unseen().into_iter().find(|sent| sent.chat == chat);
         let sent = self.until(&format!("a message with {words:?} in {chat}"), next);
-        assert!(sent.text.contains(words), "wanted {words:?} in {chat}, got {:?}\n{}", sent.text, self.log());
+        assert!(
+            sent.text.contains(words),
+            "wanted {words:?} in {chat}, got {:?}\n{}",
+            sent.text,
+            self.log()
+        );
         self.seen.borrow_mut().push(sent.number);
         sent
     }
 
     /// Once everything is decided and said, nobody was told anything else.
     #[track_caller]
-    pub fn expect_nothing_more(&self) {
+    pub(crate) fn expect_nothing_more(&self) {
         self.settle();
         let more = self.unseen();
         assert!(more.is_empty(), "nothing was expected: {more:#?}\n{}", self.log());
@@ -251,19 +270,21 @@ impl World {
     }
 
     /// Waits until everything pushed so far is decided, asked and sent.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let before = self.sent_in(PROBE);
         self.say(PROBE, PROBE, "/help");
         self.until("the probe", || (self.sent_in(PROBE) > before).then_some(()));
         self.until("empty queues", || {
-            let waiting = self.number("SELECT (SELECT count(*) FROM inbox WHERE state IN (1, 2))
-                 + (SELECT count(*) FROM outbox)");
+            let waiting = self.number(
+                "SELECT (SELECT count(*) FROM inbox WHERE state IN (1, 2))
+                 + (SELECT count(*) FROM outbox)",
+            );
             (waiting == 0).then_some(())
         });
     }
 
     /// One number out of the database.
-    pub fn number(&self, sql: &str) -> i64 {
+    pub(crate) fn number(&self, sql: &str) -> i64 {
         let path = self.data_dir().join("svs-bot.db");
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).unwrap();
         db.busy_timeout(PATIENCE).unwrap();
@@ -275,51 +296,52 @@ impl World {
     }
 
     /// Gemini does this to the next questions with these words.
-    pub fn script(&self, prompt: &str, times: u32, act: Act) {
+    pub(crate) fn script(&self, prompt: &str, times: u32, act: Act) {
         let prompt = (!prompt.is_empty()).then(|| prompt.to_owned());
         self.gemini.script(Script { prompt, times, act, ..Script::default() });
     }
 
     /// Telegram does this to the next calls.
-    pub fn fault(&self, method: &str, chat: Option<i64>, times: u32, outcome: Outcome) {
+    pub(crate) fn fault(&self, method: &str, chat: Option<i64>, times: u32, outcome: Outcome) {
         self.telegram.fault(Fault { method: Some(method.to_owned()), chat, times, outcome });
     }
 
     /// The requests whose last words hold these.
-    pub fn asked(&self, words: &str) -> Vec<Asked> {
+    pub(crate) fn asked(&self, words: &str) -> Vec<Asked> {
         let mut all = self.gemini.asked();
         all.retain(|asked| last_words(&asked.body).contains(words));
         all
     }
 
     /// Steers the Telegram stand-in over HTTP.
-    pub fn control(&self, name: &str, body: &str) -> Data {
-        let (status, body) = http(&host(&self.telegram.url()), "POST", &format!("/control/{name}"), body);
+    pub(crate) fn control(&self, name: &str, body: &str) -> Data {
+        let (status, body) =
+            http(&host(&self.telegram.url()), "POST", &format!("/control/{name}"), body);
         assert_eq!(status, 200, "{body}");
         Data::parse(body.as_bytes()).unwrap()
     }
 
     /// A call of the Bot API by somebody else.
-    pub fn call(&self, method: &str, body: &str) {
+    pub(crate) fn call(&self, method: &str, body: &str) {
         let path = format!("/bot{TOKEN}/{method}");
         let (status, body) = http(&host(&self.telegram.url()), "POST", &path, body);
         assert_eq!(status, 200, "{body}");
     }
 
-    pub fn state_int(&self, name: &str) -> i64 {
+    pub(crate) fn state_int(&self, name: &str) -> i64 {
         self.control("state", "{}").at(name).int().unwrap_or(0)
     }
 
     /// A page of the bot's own listener.
-    pub fn page(&self, path: &str) -> (u16, String) {
+    pub(crate) fn page(&self, path: &str) -> (u16, String) {
         http(&self.http, "GET", path, "")
     }
 
-    pub fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.page("/readyz").0 == 200
     }
 
-    pub fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
@@ -343,7 +365,7 @@ impl Drop for World {
 }
 
 /// The last text of the last turn.
-pub fn last_words(body: &Data) -> String {
+pub(crate) fn last_words(body: &Data) -> String {
     let parts = body.at("contents").list().last().map_or(&[][..], |turn| turn.at("parts").list());
     parts.iter().map(|part| part.at("text").str()).collect()
 }
