@@ -124,7 +124,12 @@ impl Core {
         shared.count(|metrics| metrics.clone_from(&state.metrics));
         let polling = &state.live.polling;
         let held = match state.live.phase {
-            Phase::Running if polling.trouble.is_empty() || polling.failures < 2 => None,
+            Phase::Running
+                if polling.trouble.is_empty()
+                    || polling.failures < super::poll::FAILURES_UNREADY =>
+            {
+                None
+            }
             Phase::Running => Some(polling.trouble.clone()),
             Phase::Draining => Some("draining".to_owned()),
             Phase::Stopping { .. } => Some("stopping".to_owned()),
