@@ -355,8 +355,10 @@ impl State {
 ///
 /// # Errors
 /// As SQLite says.
-pub fn recover(store: &mut Store) -> Result<(usize, usize)> {
-    store.write(Durability::Process, |tx| Ok((inbox::recover(tx)?, outbox::recover(tx)?)))
+pub fn recover(store: &mut Store, now: Now) -> Result<(usize, usize)> {
+    store.write(Durability::Process, |tx| {
+        Ok((inbox::recover(tx)?, outbox::recover(tx, now.unix_ms)?))
+    })
 }
 
 /// The instant of the newest row, for the clock.
