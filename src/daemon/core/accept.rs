@@ -255,6 +255,8 @@ impl State {
             inbox::delay(db, setting.row, now.unix_ms + ALBUM_WAIT_MS)?;
         }
         self.live.pending += 1;
+        // Also while no key is free: whoever comes now is told how long it will take.
+        self.live.blocked_until_ms.remove(&question.class);
         Ok(())
     }
 

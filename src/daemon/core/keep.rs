@@ -107,7 +107,7 @@ impl State {
             Phase::Stopping { until_ms } => {
                 if until_ms <= now.unix_ms {
                     inbox::recover(db)?;
-                    outbox::recover(db)?;
+                    outbox::recover(db, now.unix_ms)?;
                     self.live.end = Some(End::Stopped);
                 } else if !in_hand && self.may_finish_sending(db, now)? {
                     self.live.end = Some(End::Stopped);

@@ -391,10 +391,10 @@ fn kind_of(event: Option<&Event>) -> &'static str {
 ///
 /// # Errors
 /// As SQLite says.
-pub fn recover(store: &mut Store) -> Result<(usize, usize)> {
+pub fn recover(store: &mut Store, now: Now) -> Result<(usize, usize)> {
     store.write(Durability::Process, |tx| {
         watch::begin(tx)?;
-        Ok((inbox::recover(tx)?, outbox::recover(tx)?))
+        Ok((inbox::recover(tx)?, outbox::recover(tx, now.unix_ms)?))
     })
 }
 
