@@ -28,6 +28,8 @@ const OTHER_WORKERS: usize = 4;
 /// Waits after a turn that the database refused: doubling from the first to the last.
 const REFUSED_MS_MIN: i64 = 100;
 const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
+/// Between two looks at the room on the disk.
+const DISK_EVERY_MS: i64 = 60 * SECOND_MS;
 
 /// Reads the settings again, for SIGHUP and `/reload`; the error is for the log.
 pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
@@ -72,17 +74,22 @@ pub type Ended = Result<u8, Failure>;
 /// # Errors
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
+    if start.config.webhook.is_some() {
+        return Err(Failure::usage(
+            "WEBHOOK_URL: webhook mode is not in this version: remove the WEBHOOK_ settings to poll",
+        ));
+    }
     make_dir(start.data_dir)?;
     let _lock = lock::take(start.data_dir, std::process::id())
         .map_err(|error| locked(start.data_dir, &error))?;
     let mut store = open_store(start.data_dir)?;
-    let (asked, sent) = core::recover(&mut store).map_err(Failure::failed)?;
+    let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
+    let (asked, sent) = core::recover(&mut store, clock.now()).map_err(Failure::failed)?;
     if asked + sent > 0 {
         log::warn!(
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
-    let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
     let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
         .map_err(Failure::failed)?;
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
@@ -108,7 +115,7 @@ pub fn run(start: Start<'_>) -> Ended {
         .build()
         .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
     let notifier = notify::Notifier::new(start.notify_socket.as_deref());
-    let mut shell = Shell { core, tools, clock, shared, notifier, start };
+    let mut shell = Shell { core, tools, clock, shared, notifier, start, disk_due_ms: 0 };
     let end = runtime.block_on(shell.turn_until_end());
     shell.notifier.stopping();
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
@@ -133,6 +140,7 @@ struct Shell<'a> {
     shared: Arc<Shared>,
     notifier: notify::Notifier,
     start: Start<'a>,
+    disk_due_ms: i64,
 }
 
 impl Shell<'_> {
@@ -150,12 +158,14 @@ impl Shell<'_> {
         let mut events = VecDeque::new();
         let mut refused: u32 = 0;
         let mut stops = 0;
+        let mut trouble: Option<String>;
         self.notifier.ready();
         loop {
             self.shared.beat();
             let now = self.clock.now();
             let wait_ms = match self.core.turn(&mut events, now) {
                 Ok(turn) => {
+                    trouble = None;
                     if refused > 0 {
                         log::info!("the database works again");
                         refused = 0;
@@ -174,6 +184,7 @@ impl Shell<'_> {
                 }
                 Err(error) => {
                     refused = refused.saturating_add(1);
+                    trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
                         log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
@@ -185,7 +196,7 @@ impl Shell<'_> {
                     wait_ms
                 }
             };
-            self.publish(refused > 0);
+            self.publish(trouble.as_deref());
             if wait_ms > 0 || events.is_empty() {
                 wait(&mut receiver, &mut events, wait_ms).await;
             }
@@ -204,10 +215,13 @@ impl Shell<'_> {
         }
     }
 
-    fn publish(&mut self, refused: bool) {
+    fn publish(&mut self, trouble: Option<&str>) {
         let now = self.clock.now();
-        let why = refused.then_some("the last commit was refused");
-        self.core.publish(&self.shared, why, now);
+        if self.disk_due_ms <= now.unix_ms {
+            self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
+            self.core.observe(crate::os::disk(self.start.data_dir));
+        }
+        self.core.publish(&self.shared, trouble, now);
         if self.start.watchdog_ms.is_some() {
             self.notifier.watchdog();
         }

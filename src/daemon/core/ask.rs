@@ -118,17 +118,22 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let until_ms = until_ms.max(now.unix_ms + 50);
-        self.live
-            .blocked_until_ms
-            .insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
         // Whoever would have to wait longer than patience allows is told now and not later.
         let too_late_ms = until_ms - self.config.patience_ms;
-        for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
+        let overdue =
+            inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)?;
+        // Behind whoever is told now others come forward: they are looked at in the next turn.
+        let look_again_ms = match overdue.as_slice() {
+            [] => until_ms.min(now.unix_ms + self.config.patience_ms),
+            _ => now.unix_ms + 1,
+        };
+        for row in overdue {
             let asking = inbox::load(db, row)?;
             let until = words::until(lang_of(&asking), until_ms, now.unix_ms);
             let speech = Speech::QuotaUntil { until: &until };
             self.give_up(db, &asking, &speech, AnswerOutcome::Refused, step, now)?;
         }
+        self.live.blocked_until_ms.insert(class, look_again_ms);
         let wait_ms = until_ms - now.unix_ms;
         if wait_ms >= TELL_WAIT_MS {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
@@ -158,9 +163,7 @@ impl State {
     ) -> Result<AskJob> {
         let question = &asking.question;
         // The round being asked is not yet in the history.
-        let memory =
-            question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
-        let mut turns = history::of_session(db, question.session, memory)?;
+        let mut turns = history::of_session(db, question.session, question.rounds_max)?;
         let mut room = MEMORY_CHARS_MAX;
         turns.reverse();
         turns.retain(|(asked, answered)| {
@@ -323,13 +326,11 @@ impl State {
         }
         match settle::next(failure, asking.attempts, waited_ms, self.config.patience_ms) {
             Next::Elsewhere => {
-                let tried = self.live.tried.entry(asking.id).or_default();
-                if settle::blames_model(failure) && !tried.iter().any(|known| known == model) {
-                    tried.push(model.to_owned());
-                }
+                self.not_there_again(asking.id, failure, model);
                 inbox::put_back(db, asking.id, 0)
             }
             Next::Later { after_ms } => {
+                self.not_there_again(asking.id, failure, model);
                 let after_ms = self.jitter_ms(after_ms);
                 inbox::put_back(db, asking.id, now.unix_ms + after_ms)
             }
@@ -337,6 +338,17 @@ impl State {
                 let (speech, outcome) = failure_words(&reason);
                 self.give_up(db, asking, &speech, outcome, step, now)
             }
+        }
+    }
+
+    /// The question goes to another model next, when this one is why it failed.
+    fn not_there_again(&mut self, row: i64, failure: &ModelFailure, model: &str) {
+        if !settle::blames_model(failure) {
+            return;
+        }
+        let tried = self.live.tried.entry(row).or_default();
+        if !tried.iter().any(|known| known == model) {
+            tried.push(model.to_owned());
         }
     }
 
@@ -363,7 +375,10 @@ impl State {
     fn finished(&mut self, db: &Db, asking: &Asking, now: Now) -> Result<()> {
         self.live.pending = self.live.pending.saturating_sub(1);
         self.live.tried.remove(&asking.id);
-        inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)
+        let next = inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)?;
+        // Who comes forward is told as well when it will take long.
+        next.map(|class| self.live.blocked_until_ms.remove(&class));
+        Ok(())
     }
 }
 

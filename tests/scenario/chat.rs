@@ -1,0 +1,155 @@
+//! What a person in a chat sees (contract §4): triggers, headers, sessions, topics, slots.
+
+use crate::world::{BOT, NAME, OWNER, World};
+use svs_bot::standin::data::{Data, map};
+use svs_bot::standin::gemini::Act;
+
+const GROUP: i64 = -500;
+const FORUM: i64 = -1_000_000_000_777;
+
+fn entity(kind: &str, offset: i64, length: i64) -> Data {
+    map([("type", kind.into()), ("offset", offset.into()), ("length", length.into())])
+}
+
+#[test]
+fn a_private_chat_is_answered_and_remembered() {
+    let world = World::start(&[]);
+    world.say(7, 7, "hello there");
+    let first = world.expect(7, "hello there");
+    assert_eq!(first.reply_to, None);
+    assert!(!first.text.contains("@user7"), "{}", first.text);
+    world.say(7, 7, "and again");
+    world.expect(7, "I remember 1 earlier rounds");
+    world.expect_nothing_more();
+}
+
+#[test]
+fn a_group_hears_the_bot_only_when_it_calls() {
+    let world = World::start(&[]);
+    for text in ["good morning", "the administrators are many", "badmin", "write to @other_bot"] {
+        world.say(GROUP, 7, text);
+    }
+    world.send(GROUP, 7, "/help@other_bot", &[]);
+    world.expect_nothing_more();
+    let asked = world.say(GROUP, 7, "Admin, what is up?");
+    let answer = world.expect(GROUP, "what is up");
+    assert!(answer.text.starts_with("@user7, 1/3\n\n"), "{}", answer.text);
+    assert_eq!(answer.reply_to, Some(asked));
+    world.say(GROUP, 8, "somebody else, not called");
+    world.expect_nothing_more();
+    world.say(GROUP, 9, "请问小爱同学在吗");
+    assert!(world.expect(GROUP, "小爱同学").text.starts_with("@user9, 1/3\n\n"));
+}
+
+#[test]
+fn a_session_needs_no_trigger_until_its_rounds_are_spent() {
+    let world = World::start(&[]);
+    for (text, header) in [("xiaoai one", "1/3"), ("two", "2/3"), ("three", "3/3")] {
+        world.say(GROUP, 7, text);
+        world.expect(GROUP, &format!("@user7, {header}\n\n"));
+    }
+    world.say(GROUP, 7, "four");
+    world.expect_nothing_more();
+    world.say(GROUP, 7, "xiaoai five");
+    world.expect(GROUP, "@user7, 1/3\n\n");
+    world.expect_nothing_more();
+}
+
+#[test]
+fn mentions_and_replies_call_the_bot() {
+    let world = World::start(&[]);
+    let name = i64::try_from(NAME.len() + 1).unwrap();
+    let at = vec![entity("mention", 3, name)];
+    world.send(GROUP, 7, &format!("😀 @{NAME} one"), &[("entities", at.into())]);
+    let answer = world.expect(GROUP, "@user7, 1/3");
+    assert!(answer.text.contains("😀") && !answer.text.contains(NAME), "{}", answer.text);
+    let user = map([("id", BOT.into()), ("is_bot", true.into()), ("first_name", "X".into())]);
+    let text_mention = vec![entity("text_mention", 0, 2).with("user", user)];
+    world.send(GROUP, 8, "小爱 two", &[("entities", text_mention.into())]);
+    world.expect(GROUP, "@user8, 1/3");
+    world.send(GROUP, 9, "three", &[("reply_to", answer.id.into())]);
+    world.expect(GROUP, "@user9, 1/3");
+    world.expect_nothing_more();
+}
+
+#[test]
+fn a_guest_is_answered_alone_each_time() {
+    let world = World::start(&[("DEFAULT_ROLE", "guest")]);
+    for text in ["admin one", "admin two"] {
+        world.say(GROUP, 7, text);
+        assert!(world.expect(GROUP, text).text.starts_with("@user7\n\n"));
+    }
+    world.say(GROUP, 7, "not called");
+    world.expect_nothing_more();
+    assert_eq!(world.asked("admin two")[0].body.at("contents").list().len(), 1);
+}
+
+#[test]
+fn topics_keep_apart_and_general_is_addressed_by_omission() {
+    let world = World::start(&[]);
+    world.telegram.chat(FORUM, |chat| chat.is_forum = true);
+    world.send(FORUM, 7, "admin in five", &[("topic", 5_i64.into())]);
+    assert_eq!(world.expect(FORUM, "@user7, 1/3").topic, 5);
+    world.send(FORUM, 7, "in six, not called", &[("topic", 6_i64.into())]);
+    world.expect_nothing_more();
+    world.send(FORUM, 7, "go on in five", &[("topic", 5_i64.into())]);
+    assert_eq!(world.expect(FORUM, "@user7, 2/3").topic, 5);
+    world.say(FORUM, 7, "admin in general");
+    assert_eq!(world.expect(FORUM, "@user7, 1/3").topic, 0);
+    let calls = world.telegram.calls();
+    let general = calls
+        .iter()
+        .rfind(|call| call.method == "sendmessage" && call.params["chat_id"] == FORUM.to_string());
+    assert!(!general.unwrap().params.contains_key("message_thread_id"));
+}
+
+#[test]
+fn three_seats_and_the_owner_takes_the_oldest() {
+    let world = World::start(&[]);
+    for user in [11, 12, 13] {
+        world.say(GROUP - user, user, "admin, a seat please");
+        world.expect(GROUP - user, "1/3");
+    }
+    world.say(GROUP, 14, "admin, me too");
+    world.expect(GROUP, "all 3 group seats are taken");
+    world.say(GROUP, 14, "/vip");
+    let seats = world.expect(GROUP, "3 of 3");
+    for name in ["user11", "user12", "user13"] {
+        assert!(seats.text.contains(name), "{}", seats.text);
+    }
+    world.say(GROUP, OWNER, "admin, make room");
+    world.expect(GROUP, "1/10");
+    world.say(GROUP - 11, 11, "am I still here?");
+    world.expect_nothing_more();
+    world.say(GROUP - 12, 12, "and I?");
+    world.expect(GROUP - 12, "2/3");
+    world.expect_nothing_more();
+}
+
+#[test]
+fn an_edit_counts_until_the_question_is_taken_up() {
+    let world = World::start(&[]);
+    world.script("the slow one", 1, Act::Slow(1_500));
+    let first = world.say(7, 7, "the slow one");
+    let second = world.say(7, 7, "a question with a mistake");
+    world
+        .until("the first being asked", || (!world.asked("the slow one").is_empty()).then_some(()));
+    for (id, text) in [(second, "a question put right"), (first, "too late")] {
+        let user =
+            map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", "U".into())]);
+        let chat = map([("id", 7_i64.into()), ("type", "private".into())]);
+        let message = map([
+            ("message_id", id.into()),
+            ("date", 1_i64.into()),
+            ("edit_date", 2_i64.into()),
+            ("chat", chat),
+            ("from", user),
+            ("text", text.into()),
+        ]);
+        world.telegram.push_raw(map([("edited_message", message)]));
+    }
+    world.expect(7, "the slow one");
+    world.expect(7, "a question put right");
+    world.expect_nothing_more();
+    assert!(world.asked("mistake").is_empty());
+}
