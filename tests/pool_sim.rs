@@ -1,5 +1,13 @@
 //! The pool of keys in a simulated world: days pass, the process is killed at random, and no counter
 //! is ever below the emulated server's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    dead_code,
+    reason = "a simulation shared by a test and an example: a wrong number should stop it"
+)]
 
 #[path = "bench/pool_ours.rs"]
 mod ours;
@@ -18,7 +26,6 @@ fn check(plan: Plan, given_percent: f64) {
         "{plan:?}: {} asked, {} answered, {} possible, {} calls, {} wasted, {} kills",
         report.asked, report.answered, report.possible, report.calls, report.wasted, report.kills
     );
-    println!("{seen}");
     assert!(
         report.breaches.is_empty(),
         "{seen}\n{:#?}",
@@ -45,12 +52,12 @@ fn plan(seed: u64, days: i64, keys: usize, projects: usize, questions: u32) -> P
 
 #[test]
 fn one_key_with_more_questions_than_it_can_bear() {
-    check(plan(1, 3, 1, 1, 1_500), 96.0);
+    check(plan(1, 3, 1, 1, 1_500), 98.0);
 }
 
 #[test]
 fn ten_keys_of_three_projects_over_several_days() {
-    check(plan(2, 3, 10, 3, 3_500), 96.0);
+    check(plan(2, 3, 10, 3, 3_500), 98.0);
 }
 
 #[test]

@@ -61,7 +61,7 @@ class World:
 
     def reload(self):
         self.pg.sql("notify pgrst, 'reload schema'")
-        time.sleep(0.4)
+        time.sleep(1)
 
     def run(self, *args, code=0, env=None):
         command = [str(self.binary), args[0], *args[1:], "--data-dir", str(self.data)]
@@ -197,8 +197,8 @@ def what_only_the_operator_can_mend(w, _):
         ("alter table chat_history rename column model_used to model", "alter table chat_history rename column model to model_used", "column", "model_used"),
         ("alter table chat_history rename to old", "alter table old rename to chat_history", "table", "chat_history"),
         ("revoke all on chat_history from service_role", "grant all on chat_history to service_role", "grant", "service_role"),
-        ("alter table chat_history rename to t; create view chat_history as select * from t; grant all on chat_history to service_role",
-         "drop view chat_history; alter table t rename to chat_history", "table", "view"),
+        ("alter table chat_history rename to t; create view chat_history as select * from t limit 1; grant all on chat_history to service_role",
+         "drop view chat_history; alter table t rename to chat_history", "refused", "view"),
         ("create function no() returns trigger language plpgsql as $$ begin raise exception 'secret words: %', new.message_text; end $$; create trigger no before insert on chat_history for each row execute function no()",
          "drop trigger no on chat_history", "refused", "P0001"),
     ]
@@ -207,7 +207,8 @@ def what_only_the_operator_can_mend(w, _):
         w.trigger(1)
         w.pg.sql(breaks)
         w.reload()
-        report = w.sync(code=1)
+        report = w.sync(code=None)
+        assert report["error"], (breaks, report)
         assert report["error"]["kind"] == kind and word in report["error"]["text"], report
         assert report["tables"]["user_registry"]["pending"] == 0, report
         assert "secret" not in json.dumps(report)
@@ -215,6 +216,7 @@ def what_only_the_operator_can_mend(w, _):
         w.reload()
         w.sync("--retry-parked")
         w.same()
+        assert w.sync()["requests"] == 0
 
 
 def the_gateway_refuses(w, _):

@@ -399,7 +399,7 @@ fn differing(local: &HistoryRow<'_>, remote: &OwnedHistory) -> Vec<&'static str>
 }
 
 fn same_json(local: &HistoryRow<'_>, remote: &OwnedHistory) -> bool {
-    let sent = postgrest::metadata_as_sent(local, table::alias(&remote.metadata).is_some());
+    let sent = postgrest::metadata_as_sent(local.metadata, table::alias(&remote.metadata));
     sent == remote.metadata
         || match (json::parse(sent.as_bytes()), json::parse(remote.metadata.as_bytes())) {
             (Ok(here), Ok(there)) => here == there,

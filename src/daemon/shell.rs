@@ -28,6 +28,8 @@ const OTHER_WORKERS: usize = 4;
 /// Waits after a turn that the database refused: doubling from the first to the last.
 const REFUSED_MS_MIN: i64 = 100;
 const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
+/// Between two looks at the room on the disk.
+const DISK_EVERY_MS: i64 = 60 * SECOND_MS;
 
 /// Reads the settings again, for SIGHUP and `/reload`; the error is for the log.
 pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
@@ -87,7 +89,8 @@ pub fn run(start: Start<'_>) -> Ended {
         .map_err(Failure::failed)?;
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
     let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
-    let http = match start.config.http_addr {
+    // Lives as long as the process: a stopping daemon still says how it is.
+    let _http = match start.config.http_addr {
         Some(addr) => Some(
             super::http::spawn(addr, start.config.http_token.as_ref(), Arc::clone(&shared))
                 .map_err(|error| {
@@ -107,9 +110,8 @@ pub fn run(start: Start<'_>) -> Ended {
         .build()
         .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
     let notifier = notify::Notifier::new(start.notify_socket.as_deref());
-    let mut shell = Shell { core, tools, clock, shared, notifier, start };
+    let mut shell = Shell { core, tools, clock, shared, notifier, start, disk_due_ms: 0 };
     let end = runtime.block_on(shell.turn_until_end());
-    drop(http);
     shell.notifier.stopping();
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();
@@ -133,6 +135,7 @@ struct Shell<'a> {
     shared: Arc<Shared>,
     notifier: notify::Notifier,
     start: Start<'a>,
+    disk_due_ms: i64,
 }
 
 impl Shell<'_> {
@@ -150,12 +153,14 @@ impl Shell<'_> {
         let mut events = VecDeque::new();
         let mut refused: u32 = 0;
         let mut stops = 0;
+        let mut trouble: Option<String>;
         self.notifier.ready();
         loop {
             self.shared.beat();
             let now = self.clock.now();
             let wait_ms = match self.core.turn(&mut events, now) {
                 Ok(turn) => {
+                    trouble = None;
                     if refused > 0 {
                         log::info!("the database works again");
                         refused = 0;
@@ -174,6 +179,7 @@ impl Shell<'_> {
                 }
                 Err(error) => {
                     refused = refused.saturating_add(1);
+                    trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
                         log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
@@ -185,7 +191,7 @@ impl Shell<'_> {
                     wait_ms
                 }
             };
-            self.publish(refused > 0);
+            self.publish(trouble.as_deref());
             if wait_ms > 0 || events.is_empty() {
                 wait(&mut receiver, &mut events, wait_ms).await;
             }
@@ -204,10 +210,13 @@ impl Shell<'_> {
         }
     }
 
-    fn publish(&mut self, refused: bool) {
+    fn publish(&mut self, trouble: Option<&str>) {
         let now = self.clock.now();
-        let why = refused.then_some("the last commit was refused");
-        self.core.publish(&self.shared, why, now);
+        if self.disk_due_ms <= now.unix_ms {
+            self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
+            self.core.observe(crate::os::disk(self.start.data_dir));
+        }
+        self.core.publish(&self.shared, trouble, now);
         if self.start.watchdog_ms.is_some() {
             self.notifier.watchdog();
         }

@@ -123,10 +123,8 @@ fn poll(
         return Ok(updates);
     }
     let mut response = response?;
-    if let Some(why) = broken {
-        if response.status == 200 {
-            return Err(PollFailure::Unreadable(why));
-        }
+    if let Some(why) = broken.filter(|_| response.status == 200) {
+        return Err(PollFailure::Unreadable(why));
     }
     response.body = splitter.into_envelope();
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)

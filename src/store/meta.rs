@@ -80,6 +80,26 @@ pub fn tally(db: &Connection, now_ms: UnixMs, name: &str, value: i64) -> Result<
     Ok(())
 }
 
+/// Sets a figure of the current hour.
+///
+/// # Errors
+/// As SQLite says.
+pub fn put_tally(db: &Connection, now_ms: UnixMs, name: &str, value: i64) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO tally (hour, name, value) VALUES (?1, ?2, ?3)")?
+        .execute(params![now_ms.div_euclid(HOUR_MS), name, value])?;
+    Ok(())
+}
+
+/// Forgets tallies older than `days`.
+///
+/// # Errors
+/// As SQLite says.
+pub fn prune_tallies(db: &Connection, now_ms: UnixMs, days: i64) -> Result<()> {
+    db.prepare_cached("DELETE FROM tally WHERE hour < ?1")?
+        .execute([now_ms.div_euclid(HOUR_MS) - days * 24])?;
+    Ok(())
+}
+
 /// Writes a trouble down for `status` and `check`, the oldest leaving.
 ///
 /// # Errors

@@ -65,6 +65,22 @@ impl fmt::Display for StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether what was to be written is to blame, so that repeating it is of no use; a full disk, a
+    /// busy or a damaged database is not.
+    pub fn blames_data(&self) -> bool {
+        use rusqlite::ErrorCode;
+        match self {
+            Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => matches!(
+                error.code,
+                ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
+            ),
+            Self::Sql(error) => !matches!(error, rusqlite::Error::SqlInputError { .. }),
+            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) => false,
+        }
+    }
+}
+
 impl std::error::Error for StoreError {}
 
 impl From<rusqlite::Error> for StoreError {

@@ -246,6 +246,18 @@ pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
     Ok(())
 }
 
+/// Settles a claimed row that got an id of the table's own.
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_sent_as(db: &Db, id: i64, remote_id: i64) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE history SET sync = 2, remote_id = ?2 WHERE id = ?1 AND sync IN (0, 1)",
+    )?
+    .execute(params![id, remote_id])?;
+    Ok(())
+}
+
 /// Marks claimed rows as of unknown outcome, or takes that mark away.
 ///
 /// # Errors

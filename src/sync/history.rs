@@ -107,6 +107,9 @@ impl SyncRun {
         let Some((new, found)) = split(&claimed, &response.body, self.generated) else {
             return Ok(Err(odd_reply()));
         };
+        if self.generated {
+            take_ids(db, &claimed, &read::named_ids(&response.body).unwrap_or_default())?;
+        }
         rows::history_sent(db, &new)?;
         self.report.history.sent += count(&new);
         self.refused = 0;
@@ -190,19 +193,29 @@ impl SyncRun {
         judged: Judged<'_>,
     ) -> Settled {
         let ids = match judged {
-            Ok(response) => match read::ids(&response.body) {
+            Ok(response) => match read::named_ids(&response.body) {
                 Some(ids) => ids,
                 None => return Ok(Err(odd_reply())),
             },
             Err(fault) => return Ok(Err(fault)),
         };
         let (there, missing): (Vec<Claimed>, Vec<Claimed>) =
-            claimed.iter().partition(|row| ids.contains(&row.remote_id));
-        rows::history_sent(db, &there)?;
+            claimed.iter().partition(|row| ids.iter().any(|(ours, _)| *ours == row.remote_id));
+        take_ids(db, &there, &ids)?;
         rows::history_unsure(db, &missing, false)?;
         self.report.history.already += count(&there);
         Ok(Ok(()))
     }
+}
+
+/// Settles rows of a table that gives ids of its own: from here on they are known by those.
+fn take_ids(db: &Db, claimed: &[Claimed], named: &[(i64, i64)]) -> Result<()> {
+    for row in claimed {
+        if let Some((_, remote_id)) = named.iter().find(|(ours, _)| *ours == row.remote_id) {
+            rows::history_sent_as(db, row.id, *remote_id)?;
+        }
+    }
+    Ok(())
 }
 
 /// The rows that the reply lists as new, and those it leaves out; `None` when it is no such list.
@@ -215,10 +228,10 @@ fn split(
     if body.is_empty() {
         return Some((claimed.to_vec(), Vec::new()));
     }
-    let ids = read::ids(body)?;
     if generated {
-        return Some((claimed.to_vec(), Vec::new()));
+        return read::named_ids(body).map(|_| (claimed.to_vec(), Vec::new()));
     }
+    let ids = read::ids(body)?;
     let ids: std::collections::BTreeSet<i64> = ids.into_iter().collect();
     Some(claimed.iter().partition(|row| ids.contains(&row.remote_id)))
 }

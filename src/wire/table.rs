@@ -42,6 +42,7 @@ pub fn history(
         return Err("metadata");
     }
     let created = written(column, "created_at")?;
+    let created_us = clock(alias(&metadata).unwrap_or(remote_id), created);
     Ok(OwnedHistory {
         remote_id,
         chat: ChatId(whole(column, "chat_id")?),
@@ -51,7 +52,7 @@ pub fn history(
         response: column("response_text"),
         model: column("model_used"),
         metadata,
-        created_us: clock(remote_id, created),
+        created_us,
     })
 }
 

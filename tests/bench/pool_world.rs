@@ -377,7 +377,7 @@ impl<'a> World<'a> {
                 return;
             }
             Event::Hour => return self.look(now),
-            Event::Midnight => return self.midnight(now),
+            Event::Midnight => return self.midnight(),
         }
         let sends = self.dispatch(now);
         if now.unix_ms >= self.next_kill_ms {
@@ -556,7 +556,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn midnight(&mut self, now: Now) {
+    fn midnight(&mut self) {
         let day = std::mem::take(&mut self.demand);
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
         let projects = {
@@ -564,21 +564,15 @@ impl<'a> World<'a> {
                 (self.plan.bad_keys..self.plan.keys).map(|key| self.plan.project_of(key)).collect();
             alive.len() as u64
         };
-        // All may use nine tenths of the share, owner and vip the last tenth too.
-        let room = |from: usize, to: usize| -> (u64, u64) {
-            LIMITS[from..to].iter().fold((0, 0), |(all, kept), (_, _, rpd)| {
-                let share = u64::from(rpd * 9 / 10);
-                (all + projects * (share - share / 10), kept + projects * (share / 10))
-            })
+        // What the limits leave after the share and the tenth of it that is kept for owner and vip.
+        let room = |from: usize, to: usize| -> u64 {
+            let open = |rpd: &u32| u64::from(rpd * 9 / 10 - rpd * 9 / 10 / 10);
+            LIMITS[from..to].iter().map(|(_, _, rpd)| projects * open(rpd)).sum()
         };
-        let (lite, lite_kept) = room(0, 2);
-        let (flash, flash_kept) = room(2, 4);
         // Flash questions may go down to lite, not the other way.
-        let flash_given = (of(false, false)).min(flash) + of(false, true).min(flash_kept);
-        let rest = of(false, false) + of(false, true)
-            - flash_given.min(of(false, false) + of(false, true));
-        let kept = (of(true, true) + of(false, true)).min(lite_kept);
-        let lite_given = (of(true, false) + of(true, true) + rest).min(lite + kept);
+        let flash = of(false, false) + of(false, true);
+        let flash_given = flash.min(room(2, 4));
+        let lite_given = (of(true, false) + of(true, true) + flash - flash_given).min(room(0, 2));
         self.report.possible += flash_given + lite_given;
         self.doubtful.clear();
         for (_, model, _) in self.asking.values() {

@@ -12,7 +12,7 @@ use crate::engine::trigger::{self, Trigger};
 use crate::store::Db;
 use crate::store::Result;
 use crate::store::inbox::{self, Queued};
-use crate::store::outbox::{self, Outgoing};
+use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::people;
 use crate::types::{
     ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User,
@@ -123,6 +123,9 @@ impl State {
             lang: self.lang_of_code(user.language_code.as_deref()),
             refused_ms,
         };
+        if self.masker.mask(&message.text).is_some() {
+            self.secret_in_chat(db, &setting, now)?;
+        }
         if let Trigger::Command { name, args, addressed } = &trigger {
             return self.command(db, &setting, name, args, *addressed, now);
         }
@@ -305,6 +308,19 @@ impl State {
             Refusal::MediaOff => Speech::MediaOff,
         };
         Ok(speech::say(setting.lang, &speech))
+    }
+
+    /// Something shaped like a key was written into the chat: it is never stored, the message goes
+    /// where the bot may remove it, and the person is told to replace the key.
+    fn secret_in_chat(&self, db: &Db, setting: &Setting<'_>, now: Now) -> Result<()> {
+        let remove = Outgoing {
+            kind: Kind::Delete,
+            message: setting.message.id,
+            ..Outgoing::notice(setting.lane, String::new())
+        };
+        outbox::add(db, &remove, now.unix_ms)?;
+        let told = Outgoing::notice(setting.lane, speech::say(setting.lang, &Speech::SecretMasked));
+        outbox::add(db, &told, now.unix_ms).map(drop)
     }
 
     /// When the slot that has been quiet longest falls free, in minutes, rounded up.

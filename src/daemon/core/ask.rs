@@ -163,9 +163,7 @@ impl State {
     ) -> Result<AskJob> {
         let question = &asking.question;
         // The round being asked is not yet in the history.
-        let memory =
-            question.rounds_max.min(question.round.saturating_sub(1).max(question.rounds_max));
-        let mut turns = history::of_session(db, question.session, memory)?;
+        let mut turns = history::of_session(db, question.session, question.rounds_max)?;
         let mut room = MEMORY_CHARS_MAX;
         turns.reverse();
         turns.retain(|(asked, answered)| {

@@ -1,8 +1,9 @@
 //! Owns: what is not a message: housekeeping, requests of commands, stopping and draining.
 //! May not: ask, send or poll.
 
-use super::{End, Phase, State, Step};
+use super::{End, Phase, State, Step, watch};
 use crate::store::Db;
+use crate::store::status::Published;
 use crate::store::{Result, inbox, ledger, meta, outbox, people, status, sync};
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 
@@ -22,6 +23,8 @@ const SYNCED_S: &str = "synced_s";
 const STOP_WITHIN_MS: i64 = 8 * SECOND_MS;
 /// Housekeeping while there is something to do, and while there is not.
 const HOUSEKEEPING_EVERY_MS: i64 = MINUTE_MS;
+/// Days that charts and forecasts look back.
+const TALLY_DAYS: i64 = 35;
 /// Sessions are forgotten so long after they ended; until then `/vip` and replies may want them.
 const SESSION_KEEP_MS: i64 = HOUR_MS;
 /// Turns of history that leave at once.
@@ -41,10 +44,13 @@ impl State {
             self.live.commands_set = true;
             self.register_commands(db, step)?;
         }
+        self.publish_facts(db, now)?;
+        self.tally_backlog(db, now)?;
         if self.live.housekeeping_due_ms > now.unix_ms {
             return Ok(());
         }
-        status::publish(db, &self.published())?;
+        self.watch(db, now)?;
+        meta::prune_tallies(db, now.unix_ms, TALLY_DAYS)?;
         ledger::prune(db, now)?;
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;
         inbox::prune(db, now.unix_ms)?;
@@ -54,6 +60,19 @@ impl State {
             sync::prune(db, before_us, self.config.supabase.is_some(), PRUNE_ROWS_MAX)?;
         }
         people::prune_sessions(db, now.unix_ms - self.policy.session_idle_ms - SESSION_KEEP_MS)?;
+        Ok(())
+    }
+
+    /// What commands beside the daemon read: at once when it changes, the last poll once a minute.
+    fn publish_facts(&mut self, db: &Db, now: Now) -> Result<()> {
+        let facts = self.published();
+        let same = Published { last_poll_ms: self.published.last_poll_ms, ..facts.clone() }
+            == self.published;
+        if same && self.live.housekeeping_due_ms > now.unix_ms {
+            return Ok(());
+        }
+        status::publish(db, &facts)?;
+        self.published = facts;
         Ok(())
     }
 
@@ -97,10 +116,13 @@ impl State {
             Phase::Draining => {
                 let answered =
                     !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
-                if answered && !self.has_unsynced(db)? {
+                if answered && !self.has_unsynced(db, now)? {
                     self.live.end = Some(End::Drained);
                 }
             }
+        }
+        if self.live.end.is_some() {
+            watch::end(db)?;
         }
         Ok(())
     }

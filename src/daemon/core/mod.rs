@@ -12,6 +12,7 @@ pub mod start;
 mod sync;
 mod talk;
 mod tell;
+mod watch;
 mod words;
 
 use super::event::{Event, Job};
@@ -21,7 +22,9 @@ use crate::engine::keypool::Pool;
 use crate::engine::mask::Masker;
 use crate::engine::policy::Policy;
 use crate::store::Db;
+use crate::store::status::Published;
 use crate::store::{Durability, Result, Store, history, inbox, ledger, meta, outbox};
+use crate::types::status::Disk;
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,6 +35,8 @@ pub const SENDERS_MAX: usize = 8;
 pub const CALLS_MAX: usize = 8;
 /// Events taken into one transaction.
 const EVENTS_PER_TURN_MAX: usize = 256;
+/// Refused turns after which events are taken one by one.
+const REFUSED_TOGETHER_MAX: u32 = 3;
 /// A commit that was not synced is synced after this long (contract §5.1: the last second).
 const SYNC_AFTER_MS: i64 = 800;
 /// The loop turns at least this often, to notice what commands wrote (contract §1: 5 s).
@@ -92,6 +97,8 @@ pub(crate) struct Polling {
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
+    /// What is wrong will not pass by itself soon.
+    pub(crate) unready: bool,
     /// 1 after a page that could not be read as a page.
     pub(crate) limit: u32,
 }
@@ -134,11 +141,17 @@ pub struct State {
     pub(crate) data_version: i64,
     pub(crate) live: Live,
     pub(crate) dry_run: bool,
+    /// Turns that the database refused in a row.
+    pub(crate) refused: u32,
     pub(crate) started_ms: UnixMs,
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
     pub(crate) status_due_ms: UnixMs,
     pub(crate) pid: u32,
+    /// Room on the data directory's disk, as the shell last saw it.
+    pub(crate) disk: Option<Disk>,
+    pub(crate) backlog_hour: i64,
+    pub(crate) published: Published,
     /// The synchronisation under way; dropped when its transaction fails.
     pub(crate) sync_run: Option<crate::sync::SyncRun>,
     /// What was last said of its trouble, so that it is said once.
@@ -179,8 +192,10 @@ impl Core {
     /// The database refused; nothing has changed.
     pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
         let Self { store, state } = self;
-        let taken = events.len().min(EVENTS_PER_TURN_MAX);
-        let durability = state.durability(events, now);
+        // After refusals that are no busy disk, one event at a time finds the one to blame.
+        let most = if state.refused < REFUSED_TOGETHER_MAX { EVENTS_PER_TURN_MAX } else { 1 };
+        let taken = events.len().min(most);
+        let durability = state.durability(&store.db, events, now)?;
         let saved = state.live.clone();
         let mut batch: VecDeque<Event> = events.drain(..taken).collect();
         let mut step = Step::default();
@@ -188,6 +203,7 @@ impl Core {
         match result {
             Ok(()) => {
                 batch.clear();
+                state.refused = 0;
                 state.committed(durability, &mut step, now);
                 let wake_ms = state.wake_ms(&store.db, events.is_empty(), now)?;
                 Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
@@ -196,6 +212,15 @@ impl Core {
                 // Back to the front, in order.
                 while let Some(event) = batch.pop_back() {
                     events.push_front(event);
+                }
+                state.refused = state.refused.saturating_add(1);
+                if most == 1 && error.blames_data() {
+                    // Its question or message waits in its row and is taken up at the next start.
+                    let dropped = events.pop_front();
+                    log::error!(
+                        "an event cannot be stored: {error}: left out: {}",
+                        kind_of(dropped.as_ref())
+                    );
                 }
                 state.live = saved;
                 state.sync_run = None;
@@ -208,20 +233,22 @@ impl Core {
 
 impl State {
     /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
-    fn durability(&self, events: &VecDeque<Event>, now: Now) -> Durability {
+    fn durability(&self, db: &Db, events: &VecDeque<Event>, now: Now) -> Result<Durability> {
         let takes_in = events
             .iter()
             .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
-        let asks = self.live.asking.len() < self.config.workers
-            && (self.live.pending as usize) > self.live.asking.len()
-            && self.live.blocked_until_ms.values().all(|until_ms| *until_ms <= now.unix_ms);
+        // What ends in this turn makes room for what begins in it.
+        let ended = |event: &&Event| matches!(event, Event::Asked(_));
+        let answered =
+            |event: &&Event| matches!(event, Event::Asked(asked) if asked.result.is_ok());
+        let asking = self.live.asking.len().saturating_sub(events.iter().filter(ended).count());
+        let pending =
+            (self.live.pending as usize).saturating_sub(events.iter().filter(answered).count());
+        let asks = asking < self.config.workers && pending > asking;
         let stale =
             self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
-        if takes_in || asks || stale || self.may_sync(now) {
-            Durability::Disk
-        } else {
-            Durability::Process
-        }
+        let disk = takes_in || asks || stale || self.may_sync(now) && self.has_unsynced(db, now)?;
+        Ok(if disk { Durability::Disk } else { Durability::Process })
     }
 
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
@@ -351,12 +378,22 @@ impl State {
     }
 }
 
+fn kind_of(event: Option<&Event>) -> &'static str {
+    match event {
+        Some(Event::Polled(_)) => "a page of updates",
+        Some(Event::Asked(_)) => "an answer",
+        Some(Event::Sent { .. }) => "a sent message",
+        _ => "a result",
+    }
+}
+
 /// Puts everything back that an earlier process left in hand; the only recovery there is.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn recover(store: &mut Store, now: Now) -> Result<(usize, usize)> {
     store.write(Durability::Process, |tx| {
+        watch::begin(tx)?;
         Ok((inbox::recover(tx)?, outbox::recover(tx, now.unix_ms)?))
     })
 }

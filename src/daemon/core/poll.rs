@@ -16,7 +16,7 @@ const POLL_LIMIT: u32 = 100;
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
-pub(super) const FAILURES_UNREADY: u32 = 2;
+const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
@@ -70,6 +70,7 @@ impl State {
             polling.trouble.clear();
         }
         polling.failures = 0;
+        polling.unready = false;
         polling.conflicts = 0;
         polling.limit = 0;
         polling.not_before_ms = 0;
@@ -103,8 +104,7 @@ impl State {
                         return;
                     }
                     TelegramError::Unauthorized | TelegramError::NotFound => {
-                        let polling = &mut self.live.polling;
-                        polling.failures = polling.failures.max(FAILURES_UNREADY);
+                        self.live.polling.unready = true;
                         (MINUTE_MS, token_refused())
                     }
                     TelegramError::RetryAfter { seconds } => {
@@ -125,6 +125,7 @@ impl State {
             }
         };
         let polling = &mut self.live.polling;
+        polling.unready |= polling.failures >= FAILURES_UNREADY;
         if polling.trouble != trouble {
             log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
             polling.trouble = trouble;
@@ -135,6 +136,7 @@ impl State {
     fn conflict(&mut self, kind: Conflict, step: &mut Step, now: Now) -> (i64, String) {
         let polling = &mut self.live.polling;
         polling.conflicts = polling.conflicts.saturating_add(1);
+        polling.conflict_last_ms = now.unix_ms;
         if kind == Conflict::WebhookActive {
             step.jobs.push(Job::RemoveWebhook);
             return (2 * SECOND_MS, "telegram: a webhook is set: it is being removed".to_owned());
@@ -143,7 +145,7 @@ impl State {
             // Our own poll of a moment ago may still be held there.
             return (3 * SECOND_MS, "telegram: another poll was just open".to_owned());
         }
-        polling.conflict_last_ms = now.unix_ms;
+        polling.unready = true;
         let cause = "telegram: 409 again and again: another program polls with this token: stop the \
                      other one (an old bot, a second box) or give this one its own token";
         (CONFLICT_WAIT_MS, cause.to_owned())

@@ -158,6 +158,12 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         SendFailure::Telegram(error) => error,
     };
     match error {
+        // What cannot be removed stays; nobody waits for it.
+        TelegramError::Muted { .. } | TelegramError::Other { .. }
+            if sending.what.kind == Kind::Delete =>
+        {
+            Next::Done
+        }
         TelegramError::RetryAfter { seconds } => {
             Next::Later(i64::from(*seconds).max(1) * SECOND_MS)
         }

@@ -11,7 +11,7 @@ use crate::engine::keypool::Pool;
 use crate::secret_hash;
 use crate::store::status::{self, Published};
 use crate::store::{Durability, Result, Store, ledger, meta};
-use crate::types::status::Status;
+use crate::types::status::{Disk, Status};
 use crate::types::{Now, SECOND_MS};
 use nanorand::WyRand;
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,6 +84,10 @@ impl Core {
             reload_wanted: false,
             status_due_ms: 0,
             pid: std::process::id(),
+            disk: None,
+            backlog_hour: 0,
+            published: Published::default(),
+            refused: 0,
             sync_run: None,
             sync_trouble: String::new(),
             pool,
@@ -101,6 +105,11 @@ impl Core {
     /// Whether `/reload` asked for the settings to be read again; asks once.
     pub fn take_reload(&mut self) -> bool {
         std::mem::take(&mut self.state.reload_wanted)
+    }
+
+    /// What the shell has seen of the data directory's disk.
+    pub fn observe(&mut self, disk: Option<Disk>) {
+        self.state.disk = disk;
     }
 
     /// Takes new settings over without losing a message or a counter (contract §2).
@@ -124,12 +133,7 @@ impl Core {
         shared.count(|metrics| metrics.clone_from(&state.metrics));
         let polling = &state.live.polling;
         let held = match state.live.phase {
-            Phase::Running
-                if polling.trouble.is_empty()
-                    || polling.failures < super::poll::FAILURES_UNREADY =>
-            {
-                None
-            }
+            Phase::Running if !polling.unready => None,
             Phase::Running => Some(polling.trouble.clone()),
             Phase::Draining => Some("draining".to_owned()),
             Phase::Stopping { .. } => Some("stopping".to_owned()),
@@ -163,6 +167,7 @@ impl State {
         };
         let mut status = status::read(db, &asked)?;
         status.running = true;
+        status.disk = self.disk;
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);
@@ -175,9 +180,7 @@ impl State {
         let polling = &self.live.polling;
         Published {
             started_ms: self.started_ms,
-            ready: polling.trouble.is_empty()
-                && polling.last_ok_ms > 0
-                && self.live.phase == Phase::Running,
+            ready: !polling.unready && polling.last_ok_ms > 0 && self.live.phase == Phase::Running,
             reason: match self.live.phase {
                 Phase::Running => polling.trouble.clone(),
                 Phase::Draining => "draining".to_owned(),

@@ -258,7 +258,7 @@ impl State {
         result: &std::result::Result<(), ModelFailure>,
         now: Now,
     ) -> Result<()> {
-        let effects = self.pool.checked(key, result.as_ref().map(|()| ()), now);
+        let effects = self.pool.checked(key, result.as_ref().copied(), now);
         self.live.blocked_until_ms.clear();
         self.notices(db, &effects.notices, now)
     }

@@ -9,7 +9,6 @@ use crate::engine::speech::{self, Scope, Speech};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
 use crate::store::{Db, Result, meta, people};
-use crate::types::status::KeyState;
 use crate::types::{ChatId, DAY_MS, Lane, Lang, Now, Role, TopicId, UserId};
 use crate::wire::telegram;
 
@@ -76,15 +75,11 @@ impl State {
     }
 
     /// What the pool has to say to the owner, once each.
-    pub(super) fn notices(&self, db: &Db, notices: &[Notice], now: Now) -> Result<()> {
+    pub(super) fn notices(&mut self, db: &Db, notices: &[Notice], now: Now) -> Result<()> {
         for notice in notices {
             log::warn!("key pool: {notice:?}");
-            if let Notice::KeyDead { n, last4, why, .. } = notice {
-                self.tell_owner(db, &Speech::KeyDead { n: *n as usize, last4, why }, now)?;
-                if self.key_lines(now).iter().all(|key| key.state == KeyState::Dead) {
-                    self.tell_owner(db, &Speech::KeysAllDead, now)?;
-                }
-            }
+            // Dead keys are told from the pool's own state, at the next look.
+            self.live.housekeeping_due_ms = 0;
             if let Notice::Region = notice {
                 self.tell_owner(db, &Speech::RegionBlocked, now)?;
             }
@@ -102,7 +97,7 @@ impl State {
         Ok(())
     }
 
-    fn owners(&self, db: &Db, now: Now) -> Result<Vec<UserId>> {
+    pub(super) fn owners(&self, db: &Db, now: Now) -> Result<Vec<UserId>> {
         if self.policy.owners.is_empty() {
             return people::granted_owners(db, now.unix_ms);
         }

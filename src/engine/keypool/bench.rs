@@ -1,9 +1,9 @@
 //! Owns: the bench that an overloaded model sits on, and the storm guard that pauses the whole pool.
 //! May not: know quotas.
 
+use super::Pool;
 use super::rows::BenchRow;
-use super::{Pool, WHOLE_POOL};
-use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
+use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 use std::collections::VecDeque;
 
 /// Failures that bench a model: an overload weighs two, an internal error one, because a question
@@ -20,8 +20,9 @@ const BENCH_MS_MAX: i64 = 10 * MINUTE_MS;
 const RELAPSE_MS: i64 = 10 * MINUTE_MS;
 /// A name that nobody knows is asked for again so often.
 const UNKNOWN_MS: i64 = 6 * HOUR_MS;
-/// Distinct projects refused within `STORM_MS` while hardly used.
-const STORM_PROJECTS: usize = 3;
+/// Distinct projects refused within `STORM_MS` while hardly used: so many, and half of all at least,
+/// because keys without a declared project may share one that is simply exhausted.
+const STORM_PROJECTS_MIN: usize = 3;
 const STORM_MS: i64 = 10 * SECOND_MS;
 /// The first pause, doubled each time in a row.
 const PAUSE_MS_MIN: i64 = MINUTE_MS;
@@ -58,8 +59,6 @@ pub(super) struct Refusal {
     pub(super) quiet: bool,
     /// The limit that refused, where its kind is known and it counts requests.
     pub(super) limit: Option<u32>,
-    /// What was counted here against that limit.
-    pub(super) count: u32,
 }
 
 const REASONS: [&str; 3] = ["overloaded", "unknown", "storm"];
@@ -152,16 +151,19 @@ impl Pool {
         }
     }
 
-    /// Remembers a refusal; returns until when the pool pauses if this makes a storm the owner has
-    /// not been told of.
-    pub(super) fn refused(&mut self, refusal: Refusal) -> Option<UnixMs> {
-        let now_ms = refusal.at_ms;
+    /// Remembers a refusal for the storm guard and the joining of projects.
+    pub(super) fn remember_refusal(&mut self, refusal: Refusal) {
         self.refusals.push_back(refusal);
         while self.refusals.len() > REFUSALS_MAX
-            || self.refusals.front().is_some_and(|old| old.at_ms < now_ms - DAY_MS)
+            || self.refusals.front().is_some_and(|old| old.at_ms < refusal.at_ms - HOUR_MS)
         {
             self.refusals.pop_front();
         }
+    }
+
+    /// Pauses the whole pool when many projects were refused at once without cause; returns until
+    /// when, if the owner has not been told of this storm.
+    pub(super) fn storm(&mut self, now_ms: UnixMs) -> Option<UnixMs> {
         if self.pause.until_ms > now_ms {
             return None;
         }
@@ -173,7 +175,7 @@ impl Pool {
             .collect();
         projects.sort_unstable();
         projects.dedup();
-        if projects.len() < STORM_PROJECTS {
+        if projects.len() < STORM_PROJECTS_MIN.max(self.live_projects().len().div_ceil(2)) {
             return None;
         }
         if self.pause.until_ms.saturating_add(STORM_OVER_MS) < now_ms {
@@ -186,7 +188,6 @@ impl Pool {
             // What made this storm does not make the next one.
             old.quiet = false;
         }
-        log::debug!("pool {WHOLE_POOL}: paused after refusals of {} projects", projects.len());
         news.then_some(self.pause.until_ms)
     }
 }

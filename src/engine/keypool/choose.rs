@@ -4,9 +4,9 @@
 //! The order (contract §2): the models of the wanted tier, first over all groups of the role, then,
 //! when those are spent, over the reserve; then the same for the tier below. Inside a group the key
 //! with most left of today, ties by dice. A pause of a second or two of the role's own keys is
-//! waited for before the reserve or a weaker model is taken. Who is neither owner, vip nor guest of
-//! the last tier steps down before a model's day ends, not after: the last fifth (premium: tenth) of
-//! a pair is used only when nothing below is left.
+//! waited for before the reserve or a weaker model is taken. Whoever is neither owner nor vip steps
+//! down a tier before a model's day ends, not after: the last fifth (premium: tenth) of a pair is
+//! used only when nothing below is left.
 
 use super::pair::{Blocked, Moment, Pair, Reason};
 use super::{Key, Pool};
@@ -216,7 +216,7 @@ impl Pool {
                 }
                 Ok(left) => {
                     search.any_open = true;
-                    let ready_ms = self.ready_ms(key);
+                    let ready_ms = self.ready_ms(key, moment.now_ms);
                     if ready_ms > moment.now_ms {
                         search.interval_until_ms = search.interval_until_ms.min(ready_ms);
                         search.wait(ready_ms, "the keys pause between two uses");
@@ -259,8 +259,9 @@ impl Pool {
         pair.left(limits, cap, want.tokens_guess, moment)
     }
 
-    fn ready_ms(&self, key: &Key) -> UnixMs {
-        if key.row.last_used_ms == 0 {
+    fn ready_ms(&self, key: &Key, now_ms: UnixMs) -> UnixMs {
+        // A clock that was ahead before the restart must not silence the key.
+        if key.row.last_used_ms == 0 || key.row.last_used_ms > now_ms {
             return 0;
         }
         key.row.last_used_ms.saturating_add(self.settings.min_interval_ms)

@@ -2,8 +2,9 @@
 //! that is believed.
 //! May not: touch keys whose project is declared.
 //!
-//! Two keys are joined when the same quota refuses both shortly after each other, local counts of one
-//! alone do not explain it, and their counts together do. Sums beyond the limit refute it. A join is
+//! Keys are joined when the same day's quota refuses them shortly after each other, the count of one
+//! alone does not explain it, and their counts together do. Sums beyond the limit refute it. (A
+//! minute's quota proves too little: any two busy projects look joined by it.) A join is
 //! believed until the end of the day, the next time for two days, then four …: when it was wrong it
 //! costs a day, and it is undone by itself or by `revive`.
 
@@ -11,11 +12,10 @@ use super::Pool;
 use super::bench::Refusal;
 use super::pair::Moment;
 use super::settle::{Notice, number};
-use crate::types::{MINUTE_MS, SECOND_MS};
+use crate::types::MINUTE_MS;
 
-/// Refusals by a day's, by a minute's quota that are so close may have one cause.
-const CLOSE_DAY_MS: i64 = 10 * MINUTE_MS;
-const CLOSE_MINUTE_MS: i64 = 10 * SECOND_MS;
+/// Refusals by a day's quota that are so close may have one cause.
+const CLOSE_MS: i64 = 10 * MINUTE_MS;
 /// Together they explain the refusal from this part of the limit on, in tenths.
 const EXPLAINS_TENTHS: u64 = 6;
 /// Counts may be above Gemini's by requests in flight or lost.
@@ -25,34 +25,33 @@ const BELIEF_LOG2_MAX: u32 = 5;
 
 impl Pool {
     pub(super) fn join_by(&mut self, refusal: &Refusal, moment: Moment) -> Vec<Notice> {
-        let Some(limit) = refusal.limit else { return Vec::new() };
+        let Some(limit) = refusal.limit.filter(|_| refusal.day).map(u64::from) else {
+            return Vec::new();
+        };
         let project = self.project_of_pair(refusal.pair);
         let model = self.model_of_pair(refusal.pair);
         if !self.is_inferable(project) {
             return Vec::new();
         }
-        let close_ms = if refusal.day { CLOSE_DAY_MS } else { CLOSE_MINUTE_MS };
-        let mut group = vec![(project, u64::from(refusal.count))];
-        let mut sum = u64::from(refusal.count);
-        let mut any_quiet = refusal.quiet;
+        let count_of =
+            |project| u64::from(self.pair_of(self.pair_at(project, model)).used_on(moment.day));
+        let mut sum = count_of(project);
+        let mut group = vec![(project, sum)];
         for other in self.refusals.iter().rev() {
-            let (other_project, count) = (self.project_of_pair(other.pair), u64::from(other.count));
-            let same = other.at_ms >= moment.now_ms - close_ms
-                && other.day == refusal.day
+            let other_project = self.project_of_pair(other.pair);
+            let same = other.day
+                && other.at_ms >= moment.now_ms - CLOSE_MS
                 && other.limit == refusal.limit
                 && self.model_of_pair(other.pair) == model;
             let is_new = group.iter().all(|(known, _)| *known != other_project);
-            if same
-                && is_new
-                && sum + count <= u64::from(limit) + SLACK
-                && self.is_inferable(other_project)
-            {
+            let count = count_of(other_project);
+            if same && is_new && sum + count <= limit + SLACK && self.is_inferable(other_project) {
                 group.push((other_project, count));
                 sum += count;
-                any_quiet |= u64::from(other.count) * 2 <= u64::from(limit);
             }
         }
-        if group.len() < 2 || !any_quiet || sum * 10 < u64::from(limit) * EXPLAINS_TENTHS {
+        let any_quiet = group.iter().any(|(_, count)| count * 2 <= limit);
+        if group.len() < 2 || !any_quiet || sum * 10 < limit * EXPLAINS_TENTHS {
             return Vec::new();
         }
         let Some((target, _)) = group.iter().copied().max_by_key(|(_, count)| *count) else {
@@ -86,6 +85,9 @@ impl Pool {
             }
             for open in self.open.values_mut().filter(|open| open.pair == from_at) {
                 open.pair = into_at;
+            }
+            for refusal in self.refusals.iter_mut().filter(|refusal| refusal.pair == from_at) {
+                refusal.pair = into_at;
             }
             self.dirty.days.insert(into_at);
             self.dirty.quotas.insert(into_at);

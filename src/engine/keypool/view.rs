@@ -153,7 +153,7 @@ impl Pool {
     }
 
     /// Projects that a key counts on, in the order of the keys.
-    fn live_projects(&self) -> Vec<usize> {
+    pub(super) fn live_projects(&self) -> Vec<usize> {
         let mut projects = Vec::new();
         for key in &self.keys {
             if !projects.contains(&key.project) {

@@ -123,7 +123,8 @@ impl Batch {
             true => ("on_conflict=id&", "resolution=ignore-duplicates,"),
             false => ("", ""),
         };
-        let path = format!("chat_history?{conflict}columns={columns}&select=id");
+        let select = if id_column { "id".to_owned() } else { named_select() };
+        let path = format!("chat_history?{conflict}columns={columns}&select={select}");
         let prefer = format!("{resolution}return=representation,missing=default");
         request(Method::Post, path, &prefer, Some(self.end()))
     }
@@ -200,7 +201,8 @@ pub fn read_history_by_id(ids: &[i64]) -> Request {
 /// `created_at` serves where no migration was run.
 pub fn read_metadata_ids(remote_ids: &[i64], from_us: i64, to_us: i64) -> Request {
     let path = format!(
-        "chat_history?select=id:metadata-%3E%3E{METADATA_ID}&created_at=gte.{}&created_at=lte.{}&metadata-%3E%3E{METADATA_ID}=in.({})&limit={}",
+        "chat_history?select={}&created_at=gte.{}&created_at=lte.{}&metadata-%3E%3E{METADATA_ID}=in.({})&limit={}",
+        named_select(),
         rfc3339_us(from_us),
         rfc3339_us(to_us),
         list(remote_ids),
@@ -219,6 +221,11 @@ pub fn erase(table: &str, user: UserId, late_before_ms: Option<UnixMs>) -> Reque
         );
     }
     request(Method::Delete, path, "return=minimal", None)
+}
+
+/// The id a row got there, and ours inside `metadata`.
+fn named_select() -> String {
+    format!("id::text,{METADATA_ID}:metadata-%3E%3E{METADATA_ID}")
 }
 
 fn list(ids: &[i64]) -> String {
@@ -249,10 +256,9 @@ fn write_history(out: &mut String, row: &HistoryRow<'_>, id_column: bool) {
     text_or_null(out, "response_text", row.response, usize::MAX);
     text_or_null(out, "model_used", row.model, WORD_CHARS_MAX);
     out.push_str(",\"metadata\":");
-    if id_column {
-        write_metadata(out, row.metadata)
-    } else {
-        metadata_with_id(out, row)
+    match id_column {
+        true => write_metadata(out, row.metadata),
+        false => metadata_with_id(out, row.metadata, row.remote_id),
     }
     push(out, format_args!(",\"created_at\":\"{}\"}}", wall_clock(row.created_us)));
 }
@@ -264,9 +270,9 @@ fn wall_clock(unix_us: i64) -> String {
     text
 }
 
-fn metadata_with_id(out: &mut String, row: &HistoryRow<'_>) {
-    push(out, format_args!("{{\"{METADATA_ID}\":{}", row.remote_id));
-    let rest = row.metadata.trim().strip_prefix('{').map_or("}", str::trim_start);
+fn metadata_with_id(out: &mut String, metadata: &str, id: i64) {
+    push(out, format_args!("{{\"{METADATA_ID}\":{id}"));
+    let rest = metadata.trim().strip_prefix('{').map_or("}", str::trim_start);
     if !rest.starts_with('}') {
         out.push(',');
     }
@@ -330,13 +336,12 @@ pub fn as_sent(text: Option<&str>, chars_max: usize) -> Option<Cow<'_, str>> {
     })
 }
 
-/// `metadata` as it is sent, with the remote id inside where the column refuses it.
-pub fn metadata_as_sent(row: &HistoryRow<'_>, with_id: bool) -> String {
+/// `metadata` as it is sent, with our id inside where the column refuses it.
+pub fn metadata_as_sent(metadata: &str, id_inside: Option<i64>) -> String {
     let mut out = String::new();
-    if with_id {
-        metadata_with_id(&mut out, row)
-    } else {
-        write_metadata(&mut out, row.metadata)
+    match id_inside {
+        Some(id) => metadata_with_id(&mut out, metadata, id),
+        None => write_metadata(&mut out, metadata),
     }
     out
 }

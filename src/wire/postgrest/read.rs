@@ -35,6 +35,12 @@ pub fn ids(body: &[u8]) -> Option<Vec<i64>> {
     rows(body)?.root().list().map(|row| integer(row.at("id"))).collect()
 }
 
+/// The id that every row got there, by ours inside `metadata`.
+pub fn named_ids(body: &[u8]) -> Option<Vec<(i64, i64)>> {
+    let named = |row: Ref<'_>| Some((integer(row.at(super::METADATA_ID))?, integer(row.at("id"))?));
+    rows(body)?.root().list().map(named).collect()
+}
+
 /// The pairs of every row.
 pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
     let pair = |row: Ref<'_>| {

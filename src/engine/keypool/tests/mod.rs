@@ -1,5 +1,8 @@
 //! Tables over a small pool; the long run is `tests/pool_sim.rs`.
 
+mod choosing;
+mod settling;
+
 use super::*;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
 use crate::types::{DAY_MS, HOUR_MS};
@@ -59,25 +62,42 @@ fn shown(pool: &Pool, want: &Want<'_>, now: Now) -> String {
     }
 }
 
-#[test]
-fn every_role_takes_its_groups_and_nobody_else_s() {
-    for (keys, role, wanted) in [
-        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Owner, "aaaa"),
-        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Premium, "bbbb"),
-        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Normal, "cccc"),
-        ("A:aaaa B:bbbb C:cccc D:dddd R:rrrr", Role::Guest, "dddd"),
-        ("A:aaaa B:bbbb", Role::Normal, "bbbb"),
-        ("A:aaaa B:bbbb", Role::Guest, "bbbb"),
-        ("A:aaaa D:dddd", Role::Premium, "dddd"),
-        ("C:cccc", Role::Owner, "cccc"),
-        ("R:rrrr", Role::Normal, "rrrr"),
-        ("R:rrrr", Role::Guest, "never"),
-        ("-:uuuu", Role::Guest, "uuuu"),
-        ("A:aaaa -:uuuu", Role::Guest, "uuuu"),
-        ("A:aaaa", Role::Blocked, "never"),
-        ("", Role::Owner, "never"),
-    ] {
-        let got = shown(&pool(keys), &want(role, Tier::Lite), NOON);
-        assert_eq!(got.split(' ').next().unwrap(), wanted, "{keys} {role:?}");
-    }
+/// Reserves and settles one request; panics when nothing can be chosen.
+fn ask(
+    pool: &mut Pool,
+    want: &Want<'_>,
+    now: Now,
+    result: Result<&Usage, &ModelFailure>,
+) -> Effects {
+    let Choice::Use(pick) = pool.choose(want, now, 7) else { panic!("{}", shown(pool, want, now)) };
+    let lease = pool.reserve(&pick, 100, now);
+    pool.settle(lease, result, now)
+}
+
+fn used(pool: &Pool, model: &str, now: Now) -> u64 {
+    pool.quota_view(now).iter().filter(|line| line.model == model).map(|line| line.used_today).sum()
+}
+
+/// State, minutes until it ends (`-` for never), reason.
+fn state(pool: &Pool, n: usize, now: Now) -> String {
+    let line = pool.list(now).swap_remove(n - 1).line;
+    let until =
+        line.until_ms.map_or("-".to_owned(), |ms| ((ms - now.unix_ms) / MINUTE_MS).to_string());
+    format!("{} {until} {}", line.state.name(), line.reason)
+}
+
+fn quota(window: Window, retry_s: Option<i64>, value: Option<u32>) -> ModelFailure {
+    ModelFailure::Quota(QuotaHit {
+        window,
+        tokens: false,
+        limit: value,
+        retry_ms: retry_s.map(|s| s * SECOND_MS),
+        learned: value.map(|value| (window, false, value)).into_iter().collect(),
+    })
+}
+
+const USAGE: Usage = Usage { input: 90, output: 10 };
+
+fn network(sent: bool) -> ModelFailure {
+    ModelFailure::Network { sent, why: String::new() }
 }

@@ -1,0 +1,189 @@
+//! Owns: what owners are told unasked: once, and not again until it changed; nothing in quiet hours.
+//! May not: look at anything itself: every condition is derived from rows, the pool and what the
+//! shell has seen, so that a notice held back by quiet hours is told when they end.
+
+use super::{State, words};
+use crate::calendar;
+use crate::engine::speech::Speech;
+use crate::store::status::fact;
+use crate::store::{Db, Result, meta, outbox, tell};
+use crate::types::status::KeyState;
+use crate::types::{HOUR_MS, Lang, Now, UnixMs};
+use std::collections::BTreeSet;
+
+/// Synchronisation that has failed for less is nobody's worry.
+const SYNC_FAILING_MS: i64 = HOUR_MS;
+/// Less room than this may stop the database at any moment.
+const DISK_BYTES_LOW: u64 = 100 << 20;
+/// Told when less than this part of today's quota is left.
+const QUOTA_LEFT_PERCENT: u64 = 10;
+
+/// `meta` rows: what owners know already, and how the last run ended.
+const TOLD_DEAD: &str = "told_dead_keys";
+const TOLD_SYNC: &str = "told_sync";
+const TOLD_DISK: &str = "told_disk";
+const TOLD_QUOTA: &str = "told_quota";
+const TOLD_VERSION: &str = "told_version";
+const TOLD_CRASH: &str = "told_crash";
+const SYNC_FAILING_SINCE: &str = "sync_failing_since_ms";
+const RUNNING: &str = "running";
+const CRASHES: &str = "crashes";
+
+/// Notes that a run begins; true when the one before did not end in order.
+///
+/// # Errors
+/// As SQLite says.
+pub(super) fn begin(db: &Db) -> Result<bool> {
+    let crashed = meta::get(db, RUNNING)?.as_deref() == Some("1");
+    if crashed {
+        let crashes = meta::get_i64(db, CRASHES)?.unwrap_or(0) + 1;
+        meta::set(db, CRASHES, &crashes.to_string())?;
+    }
+    meta::set(db, RUNNING, "1")?;
+    Ok(crashed)
+}
+
+/// Notes that a run ended in order.
+///
+/// # Errors
+/// As SQLite says.
+pub(super) fn end(db: &Db) -> Result<()> {
+    meta::set(db, RUNNING, "0")
+}
+
+impl State {
+    /// Tells owners what has changed; called once a minute.
+    pub(super) fn watch(&self, db: &Db, now: Now) -> Result<()> {
+        self.note_sync_failing(db, now)?;
+        let quiet = self.config.quiet_hours.as_ref().and_then(|hours| hours.end_ms(now.unix_ms));
+        if quiet.is_some() || self.owners(db, now)?.is_empty() {
+            return Ok(());
+        }
+        self.watch_keys(db, now)?;
+        self.watch_sync(db, now)?;
+        self.watch_disk(db, now)?;
+        self.watch_quota(db, now)?;
+        self.watch_starts(db, now)
+    }
+
+    fn watch_keys(&self, db: &Db, now: Now) -> Result<()> {
+        let keys = self.key_lines(now);
+        let dead: BTreeSet<u32> =
+            keys.iter().filter(|key| key.state == KeyState::Dead).map(|key| key.n).collect();
+        let told: BTreeSet<u32> = meta::get(db, TOLD_DEAD)?
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|n| n.parse().ok())
+            .collect();
+        if dead == told {
+            return Ok(());
+        }
+        for key in keys.iter().filter(|key| dead.contains(&key.n) && !told.contains(&key.n)) {
+            let speech = Speech::KeyDead { n: key.n as usize, last4: &key.last4, why: &key.reason };
+            self.tell_owner(db, &speech, now)?;
+        }
+        if !dead.is_empty() && dead.len() == keys.len() {
+            self.tell_owner(db, &Speech::KeysAllDead, now)?;
+        }
+        let list = dead.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+        meta::set(db, TOLD_DEAD, &list)
+    }
+
+    fn note_sync_failing(&self, db: &Db, now: Now) -> Result<()> {
+        let failing = meta::get(db, fact::SYNC_LAST_ERROR)?.is_some_and(|why| !why.is_empty());
+        match (failing, meta::get_i64(db, SYNC_FAILING_SINCE)?.unwrap_or(0)) {
+            (true, 0) => meta::set(db, SYNC_FAILING_SINCE, &now.unix_ms.to_string()),
+            (false, since) if since != 0 => meta::set(db, SYNC_FAILING_SINCE, "0"),
+            _ => Ok(()),
+        }
+    }
+
+    fn watch_sync(&self, db: &Db, now: Now) -> Result<()> {
+        let since_ms = meta::get_i64(db, SYNC_FAILING_SINCE)?.unwrap_or(0);
+        let told = meta::get(db, TOLD_SYNC)?.as_deref() == Some("1");
+        let failing = since_ms != 0 && now.unix_ms - since_ms >= SYNC_FAILING_MS;
+        if failing && !told {
+            let why = meta::get(db, fact::SYNC_LAST_ERROR)?.unwrap_or_default();
+            let since = clock_text(since_ms);
+            self.tell_owner(db, &Speech::SyncFailing { since: &since, why: &why }, now)?;
+            return meta::set(db, TOLD_SYNC, "1");
+        }
+        if since_ms == 0 && told {
+            self.tell_owner(db, &Speech::SyncRecovered, now)?;
+            return meta::set(db, TOLD_SYNC, "0");
+        }
+        Ok(())
+    }
+
+    fn watch_disk(&self, db: &Db, now: Now) -> Result<()> {
+        let Some(disk) = self.disk else { return Ok(()) };
+        let low = disk.free_bytes < DISK_BYTES_LOW;
+        let told = meta::get(db, TOLD_DISK)?.as_deref() == Some("1");
+        if low && !told {
+            let free = words::size(disk.free_bytes);
+            self.tell_owner(db, &Speech::DiskLow { free: &free }, now)?;
+        }
+        // A little more room than the mark, so that it is not told again and again.
+        let clear = disk.free_bytes > DISK_BYTES_LOW * 2;
+        match (low, told) {
+            (true, false) => meta::set(db, TOLD_DISK, "1"),
+            (false, true) if clear => meta::set(db, TOLD_DISK, "0"),
+            _ => Ok(()),
+        }
+    }
+
+    fn watch_quota(&self, db: &Db, now: Now) -> Result<()> {
+        let quota = self.pool.quota_view(now);
+        let limits: u64 = quota.iter().filter_map(|line| line.limit_today).sum();
+        let used: u64 = quota
+            .iter()
+            .filter_map(|line| line.limit_today.map(|limit| line.used_today.min(limit)))
+            .sum();
+        let unlimited = quota.iter().any(|line| line.limit_today.is_none());
+        let left_percent = (limits - used) * 100 / limits.max(1);
+        let today = calendar::pacific_day(now.unix_ms).to_string();
+        let told = meta::get(db, TOLD_QUOTA)?.as_deref() == Some(today.as_str());
+        if unlimited || limits == 0 || left_percent >= QUOTA_LEFT_PERCENT || told {
+            return Ok(());
+        }
+        let resets =
+            words::until(Lang::Zh, calendar::pacific_midnight_after(now.unix_ms), now.unix_ms);
+        let percent_left = u32::try_from(left_percent).unwrap_or(0);
+        self.tell_owner(db, &Speech::QuotaLow { percent_left, resets: &resets }, now)?;
+        meta::set(db, TOLD_QUOTA, &today)
+    }
+
+    fn watch_starts(&self, db: &Db, now: Now) -> Result<()> {
+        let crashes = meta::get(db, CRASHES)?.unwrap_or_default();
+        if !crashes.is_empty() && meta::get(db, TOLD_CRASH)?.as_deref() != Some(crashes.as_str()) {
+            self.tell_owner(db, &Speech::Restarted, now)?;
+            meta::set(db, TOLD_CRASH, &crashes)?;
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let told = meta::get(db, TOLD_VERSION)?;
+        if told.as_deref() == Some(version) {
+            return Ok(());
+        }
+        // The very first start is no news.
+        if told.is_some() {
+            self.tell_owner(db, &Speech::NewVersion { version }, now)?;
+        }
+        meta::set(db, TOLD_VERSION, version)
+    }
+
+    /// Once an hour the backlogs are written down for the charts.
+    pub(super) fn tally_backlog(&mut self, db: &Db, now: Now) -> Result<()> {
+        let hour = now.unix_ms.div_euclid(HOUR_MS);
+        if self.backlog_hour == hour {
+            return Ok(());
+        }
+        self.backlog_hour = hour;
+        let waiting = tell::unsynced(db)? + u64::from(outbox::pending(db)?);
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        meta::put_tally(db, now.unix_ms, "backlog", waiting)
+    }
+}
+
+fn clock_text(at_ms: UnixMs) -> String {
+    calendar::rfc3339(at_ms).chars().take(16).collect::<String>().replace('T', " ") + " UTC"
+}
