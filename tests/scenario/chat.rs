@@ -165,7 +165,8 @@ fn a_long_answer_comes_in_parts_with_one_header() {
     world.script("long", 1, Act::Say(format!("{words}\n\n```rust\n{code}```\n\nthe end")));
     let asked = world.say(GROUP, 7, "admin, a long one");
     world.settle();
-    let parts: Vec<_> = world.telegram.sent().into_iter().filter(|sent| sent.chat == GROUP).collect();
+    let parts: Vec<_> =
+        world.telegram.sent().into_iter().filter(|sent| sent.chat == GROUP).collect();
     assert!(parts.len() >= 4, "{}", parts.len());
     for (n, part) in parts.iter().enumerate() {
         assert!(part.text.encode_utf16().count() <= 4_096);
@@ -184,7 +185,16 @@ fn no_text_breaks_out_of_its_place() {
     let world = World::start(&[]);
     let name = "<b>&\"'_*`[x](y)";
     let user = map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", name.into())]);
-    for (n, text) in ["</code><b>x", "&lt;b&gt; & &amp;", "<a href=\"tg://user?id=1\">x</a>", "``` <pre> ```", "<script>"].iter().enumerate() {
+    for (n, text) in [
+        "</code><b>x",
+        "&lt;b&gt; & &amp;",
+        "<a href=\"tg://user?id=1\">x</a>",
+        "``` <pre> ```",
+        "<script>",
+    ]
+    .iter()
+    .enumerate()
+    {
         world.script(&format!("case {n}"), 1, Act::Say((*text).to_owned()));
         world.send(GROUP, 7, &format!("admin, case {n}"), &[("from", user.clone())]);
         let sent = world.expect(GROUP, "");

@@ -138,7 +138,10 @@ fn judge(world: &World, kills: &[Kill], seed: u64) {
     let counted = world.number("SELECT coalesce(sum(used), 0) FROM quota_day");
     let asked = i64::try_from(world.gemini.asked().len()).unwrap();
     let in_flight = i64::try_from(KILLS * WORKERS).unwrap();
-    assert!((asked..=asked + in_flight).contains(&counted), "seed {seed}: {counted} counted, {asked} asked");
+    assert!(
+        (asked..=asked + in_flight).contains(&counted),
+        "seed {seed}: {counted} counted, {asked} asked"
+    );
     let in_vain = world.number("SELECT count(*) FROM inbox WHERE state = 4");
     assert_eq!(in_vain, 0, "seed {seed}: set aside");
     eprintln!(

@@ -98,9 +98,21 @@ fn every_eighth_turn_goes_to_whoever_has_waited_longest() {
     assert_eq!(order.len(), 12);
 }
 
+/// One request a minute of one key and one model.
+fn scarce(patience: &str) -> World {
+    let model = "gemini-3.5-flash-lite";
+    World::start(&[
+        ("KEY_RPM", "1"),
+        ("PATIENCE", patience),
+        ("MODEL_LITE", model),
+        ("MODEL_FLASH", model),
+        ("MODEL_PRO", model),
+    ])
+}
+
 #[test]
 fn who_would_wait_longer_than_patience_is_told_when() {
-    let world = World::start(&[("KEY_RPM", "1"), ("PATIENCE", "2s")]);
+    let world = scarce("2s");
     world.say(7, 7, "hello");
     world.expect(7, "hello");
     world.say(8, 8, "and I?");
@@ -113,7 +125,7 @@ fn who_would_wait_longer_than_patience_is_told_when() {
 
 #[test]
 fn who_has_patience_is_told_that_it_takes_long() {
-    let world = World::start(&[("KEY_RPM", "1"), ("PATIENCE", "10m")]);
+    let world = scarce("10m");
     world.say(7, 7, "hello");
     world.expect(7, "hello");
     for user in [8, 9] {

@@ -247,7 +247,9 @@ fn a_bot_that_was_thrown_out_says_nothing_more_there() {
     let world = World::start(&[]);
     world.fault("sendmessage", Some(GROUP), 1, Outcome::Flood(1_000));
     world.say(GROUP, 7, "admin, hello");
-    world.until("the 429", || world.telegram.calls().iter().any(|call| call.status == 429).then_some(()));
+    world.until("the 429", || {
+        world.telegram.calls().iter().any(|call| call.status == 429).then_some(())
+    });
     let member = |status: &str| {
         let user = Data::parse(b"{\"id\":123456789,\"is_bot\":true,\"first_name\":\"X\"}").unwrap();
         map([("status", status.into()), ("user", user)])
