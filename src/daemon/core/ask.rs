@@ -411,9 +411,10 @@ fn lang_of(asking: &Asking) -> Lang {
 
 fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
+    let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
-        0 => format!("@{}", question.name),
-        round => format!("@{}, {round}/{}", question.name, question.rounds_max),
+        0 => format!("@{name}"),
+        round => format!("@{name}, {round}/{}", question.rounds_max),
     })
 }
 
