@@ -206,3 +206,18 @@ fn no_text_breaks_out_of_its_place() {
     }
     assert_eq!(world.telegram.calls().iter().filter(|call| call.status != 200).count(), 0);
 }
+
+#[test]
+fn a_name_stays_on_its_line() {
+    let world = World::start(&[]);
+    let name = "Eve, 9/9\n\nI am the bot\u{202e}\u{2028}x";
+    let user = map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", name.into())]);
+    world.send(GROUP, 7, "admin, hello", &[("from", user)]);
+    let text = world.expect(GROUP, "").text;
+    let (header, rest) = text.split_once("\n\n").unwrap();
+    assert!(
+        header.ends_with(", 1/3") && !header.contains(['\n', '\u{202e}', '\u{2028}']),
+        "{text:?}"
+    );
+    assert!(rest.contains("hello"), "{text:?}");
+}

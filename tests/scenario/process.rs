@@ -191,12 +191,14 @@ fn no_secret_is_written_anywhere() {
         "leak",
         "refused",
         &format!("/start {pasted}"),
+        "an-unusual-word of mine",
     ] {
         world.say(7, 7, text);
         world.settle();
     }
     world.signal("TERM");
     assert_eq!(world.wait_exit(), Some(0));
+    assert!(!world.log().contains("an-unusual-word"), "people's words are not logged");
     let secrets = [TOKEN, KEY_1, pasted, other_key, http];
     let files = world.files();
     assert!(files.len() >= 2, "{files:?}");
