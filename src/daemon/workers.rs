@@ -94,6 +94,7 @@ fn poll(
     let mut bytes = 0;
     let mut broken: Option<String> = None;
     let mut full = false;
+    let mut numberless = false;
     let response = tools
         .net
         .telegram_stream(&request, &mut |chunk| {
@@ -104,8 +105,9 @@ fn poll(
                     return;
                 }
                 bytes += element.len();
-                if let Some(update) = fetched(tools, &element) {
-                    updates.push(update);
+                match fetched(tools, &element) {
+                    Some(update) => updates.push(update),
+                    None => numberless = true,
                 }
             });
             match fed {
@@ -125,6 +127,10 @@ fn poll(
     let mut response = response?;
     if let Some(why) = broken.filter(|_| response.status == 200) {
         return Err(PollFailure::Unreadable(why));
+    }
+    if numberless && response.status == 200 {
+        // Nothing to confirm: the same page would come again at once.
+        return Err(PollFailure::Unreadable("updates without a number".to_owned()));
     }
     response.body = splitter.into_envelope();
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)

@@ -3,7 +3,7 @@
 //!
 //! `SCENARIO_SEED=N` repeats a run.
 
-use crate::world::{World, gemini_options, last_words};
+use crate::world::{OWNER, World, gemini_options, last_words};
 use nanorand::{Rng, WyRand};
 use std::collections::BTreeMap;
 use svs_bot::config::source::Environment;
@@ -135,6 +135,19 @@ fn judge(world: &World, kills: &[Kill], seed: u64) {
         }
     }
     assert!(again <= KILLS * WORKERS, "seed {seed}: {again} asked again");
+    let notices = sent.iter().filter(|sent| sent.chat == OWNER).count();
+    assert!(notices <= 2, "seed {seed}: the owner hears of a storm of crashes {notices} times");
+    let counted = world.number("SELECT coalesce(sum(used), 0) FROM quota_day");
+    let asked = i64::try_from(world.gemini.asked().len()).unwrap();
+    let in_flight = i64::try_from(KILLS * WORKERS).unwrap();
+    assert!(
+        (asked..=asked + in_flight).contains(&counted),
+        "seed {seed}: {counted} counted, {asked} asked"
+    );
+    let written =
+        world.number("SELECT count(DISTINCT message_text) * 100000 + count(*) FROM history");
+    let all = CHATS * i64::try_from(QUESTIONS_A_CHAT).unwrap();
+    assert_eq!(written, all * 100_000 + all, "seed {seed}: each is written down once");
     let in_vain = world.number("SELECT count(*) FROM inbox WHERE state = 4");
     assert_eq!(in_vain, 0, "seed {seed}: set aside");
     eprintln!(

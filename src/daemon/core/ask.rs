@@ -53,7 +53,8 @@ impl State {
 
     fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
         let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
-        let mut oldest: Option<(i64, i64, i64)> = None;
+        // Of one page of updates all came at the same instant: then the row tells who was first.
+        let mut oldest: Option<((i64, i64), i64)> = None;
         for class in classes() {
             if self.live.blocked_until_ms.contains_key(&class) {
                 continue;
@@ -64,11 +65,11 @@ impl State {
             if !oldest_first {
                 return Ok(Some((row, class)));
             }
-            if oldest.is_none_or(|(_, _, before_ms)| received_ms < before_ms) {
-                oldest = Some((row, class, received_ms));
+            if oldest.is_none_or(|(before, _)| (received_ms, row) < before) {
+                oldest = Some(((received_ms, row), class));
             }
         }
-        Ok(oldest.map(|(row, class, _)| (row, class)))
+        Ok(oldest.map(|((_, row), class)| (row, class)))
     }
 
     fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
@@ -123,9 +124,10 @@ impl State {
         let overdue =
             inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)?;
         // Behind whoever is told now others come forward: they are looked at in the next turn.
-        let look_again_ms = match overdue.as_slice() {
-            [] => until_ms.min(now.unix_ms + self.config.patience_ms),
-            _ => now.unix_ms + 1,
+        let all_patient = overdue.is_empty();
+        let look_again_ms = match all_patient {
+            true => until_ms.min(now.unix_ms + self.config.patience_ms),
+            false => now.unix_ms + 1,
         };
         for row in overdue {
             let asking = inbox::load(db, row)?;
@@ -135,7 +137,7 @@ impl State {
         }
         self.live.blocked_until_ms.insert(class, look_again_ms);
         let wait_ms = until_ms - now.unix_ms;
-        if wait_ms >= TELL_WAIT_MS {
+        if all_patient && wait_ms >= TELL_WAIT_MS {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
@@ -409,9 +411,10 @@ fn lang_of(asking: &Asking) -> Lang {
 
 fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
+    let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
-        0 => format!("@{}", question.name),
-        round => format!("@{}, {round}/{}", question.name, question.rounds_max),
+        0 => format!("@{name}"),
+        round => format!("@{name}, {round}/{}", question.rounds_max),
     })
 }
 
