@@ -21,7 +21,8 @@ class Bot:
             "TELEGRAM_BOT_TOKEN": TOKEN,
             "GEMINI_API_KEY": "check-key-1",
             "HTTP_ADDR": "off",
-            "KEY_MIN_INTERVAL": "0",
+            # The stand-in has no limits, and a check should not wait for any.
+            **{name: "0" for name in ("KEY_MIN_INTERVAL", "KEY_RPM", "LITE_RPD", "FLASH_RPD", "PRO_RPD", "PRO_RPM")},
             "LOG_LEVEL": "debug",
         }
         lines = (f"{name}={value}" for name, value in {**defaults, **settings}.items())

@@ -27,7 +27,7 @@ def sent(standin):
 
 def main():
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as journal:
-        with StandIn("--unlimited", "--username", "svs_bot", "--journal", journal.name) as standin:
+        with StandIn("--unlimited", "--username", "svs_bot", "--keep-last", "5000", "--journal", journal.name) as standin:
             with Bot(TELEGRAM_API_URL=standin.telegram, GEMINI_API_URL=standin.gemini) as bot:
                 talk(standin)
                 assert "panicked" not in bot.log(), bot.log()

@@ -53,8 +53,6 @@ def main():
                 "MODEL_LITE": "gemini-2.0-flash",
                 "MODEL_FLASH": "gemini-2.0-flash",
                 "MODEL_PRO": "gemini-2.0-flash",
-                "KEY_RPM": "0",
-                "LITE_RPD": "0",
             }
             with Bot(**settings):
                 talk(standin, base)

@@ -74,6 +74,11 @@ pub type Ended = Result<u8, Failure>;
 /// # Errors
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
+    if start.config.webhook.is_some() {
+        return Err(Failure::usage(
+            "WEBHOOK_URL: webhook mode is not in this version: remove the WEBHOOK_ settings to poll",
+        ));
+    }
     make_dir(start.data_dir)?;
     let _lock = lock::take(start.data_dir, std::process::id())
         .map_err(|error| locked(start.data_dir, &error))?;

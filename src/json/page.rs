@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = 512;
 pub enum Element<'a> {
     /// All its bytes.
     Whole(&'a [u8]),
-    /// Larger than [`ELEMENT_BYTES_MAX`], passed over.
+    /// Larger than the bound of one update, passed over.
     TooLarge {
         /// Its number, where it stands near the beginning (Telegram writes it first).
         update_id: Option<i64>,

@@ -15,7 +15,7 @@ use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
-use crate::types::model::{Finish, ModelFailure, Reply};
+use crate::types::model::{Finish, MediaTrouble, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
@@ -28,6 +28,8 @@ const TYPING_AFTER_MS: i64 = 400;
 const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
 /// A wait longer than this is worth a word before it.
 const TELL_WAIT_MS: i64 = 20 * SECOND_MS;
+/// What a bot may download from Telegram at most (api-reference A6).
+const DOWNLOAD_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// Characters of a question's memory that go along; oldest rounds give way.
 const MEMORY_CHARS_MAX: usize = 200_000;
 
@@ -199,6 +201,7 @@ impl State {
             turns,
             text: with_context(&question.context, &question.text, lang_of(asking)),
             media: question.media.clone(),
+            media_max_bytes: self.policy.media_max_bytes,
             stream: self.config.stream != crate::config::StreamSetting::Off,
             report_growth: false,
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
@@ -241,7 +244,9 @@ impl State {
         };
         self.notices(db, &effects.notices, now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
-        step.counts.push(Count::Gemini { model: model.clone(), outcome });
+        if !matches!(asked.result, Err(ModelFailure::Media(_))) {
+            step.counts.push(Count::Gemini { model: model.clone(), outcome });
+        }
         match &asked.result {
             Ok(reply) => self.answered(db, &asking, reply, asked.took_ms, step, now),
             Err(failure) => self.not_answered(db, &asking, failure, &model, step, now),
@@ -337,7 +342,8 @@ impl State {
                 inbox::put_back(db, asking.id, now.unix_ms + after_ms)
             }
             Next::GiveUp(reason) => {
-                let (speech, outcome) = failure_words(&reason);
+                let limit = words::size(self.policy.media_max_bytes.min(DOWNLOAD_BYTES_MAX));
+                let (speech, outcome) = failure_words(&reason, &limit);
                 self.give_up(db, asking, &speech, outcome, step, now)
             }
         }
@@ -467,11 +473,21 @@ fn metadata(asking: &Asking) -> String {
     )
 }
 
-fn failure_words(reason: &settle::GiveUp) -> (Speech<'_>, AnswerOutcome) {
+fn failure_words<'a>(
+    reason: &'a settle::GiveUp,
+    media_limit: &'a str,
+) -> (Speech<'a>, AnswerOutcome) {
     match reason {
         settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
         settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
         settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
+        settle::GiveUp::Media(MediaTrouble::Gone) => (Speech::MediaGone, AnswerOutcome::Failed),
+        settle::GiveUp::Media(MediaTrouble::TooLarge) => {
+            (Speech::MediaTooLarge { limit: media_limit }, AnswerOutcome::Refused)
+        }
+        settle::GiveUp::Media(MediaTrouble::Unknown) => {
+            (Speech::MediaUnknown, AnswerOutcome::Refused)
+        }
         settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
         settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
         settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),

@@ -1,6 +1,8 @@
 //! Owns: one job → one call → one event.
 //! May not: touch the database or decide anything.
 
+mod media;
+
 use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::mask::Masker;
@@ -164,19 +166,24 @@ fn ask(tools: &Tools, job: &AskJob) -> Event {
 }
 
 fn generate(tools: &Tools, job: &AskJob) -> Result<Reply, ModelFailure> {
-    let request = gemini::generate(&GenerateArgs {
+    let args = GenerateArgs {
         model: &job.model,
         system: &job.system,
         turns: &job.turns,
         text: &job.text,
         stream: job.stream,
         timeout_ms: job.timeout_ms,
-    });
+    };
     let mut reader = gemini::Reader::new(&job.model);
-    let response = tools
-        .net
-        .gemini(&job.key, &request, &mut |chunk| reader.feed(chunk))
-        .map_err(|error| network_failure(&error))?;
+    let mut on_chunk = |chunk: &[u8]| reader.feed(chunk);
+    let response = if job.media.is_empty() {
+        tools
+            .net
+            .gemini(&job.key, &gemini::generate(&args), &mut on_chunk)
+            .map_err(|error| network_failure(&error))?
+    } else {
+        media::generate(tools, job, &args, &mut on_chunk)?
+    };
     if !(200..300).contains(&response.status) {
         return Err(gemini::classify(response.status, &response.body, response.retry_after_s));
     }
