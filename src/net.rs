@@ -41,6 +41,16 @@ pub struct Net {
     supabase: Option<Supabase>,
 }
 
+/// A file on its way here.
+pub struct FileReply {
+    /// HTTP status; the bytes are the file's only where it is 2xx.
+    pub status: u16,
+    /// Its size, where the server says it.
+    pub length: Option<u64>,
+    /// The bytes.
+    pub reader: ureq::BodyReader<'static>,
+}
+
 /// What a streaming reader is given: status first, then the body in chunks.
 pub type OnChunk<'a> = &'a mut dyn FnMut(&[u8]) -> ControlFlow<()>;
 
@@ -101,15 +111,11 @@ impl Net {
         pour(self.call(&url, request, &[])?, on_chunk)
     }
 
-    /// A file's bytes, by the `file_path` of getFile (api-reference A6), in chunks.
+    /// A file, by the `file_path` of getFile (api-reference A6), ready to be read.
     ///
     /// # Errors
-    /// No response, or one that was cut.
-    pub fn telegram_file(
-        &self,
-        file_path: &str,
-        timeout_ms: u64,
-    ) -> Result<(u16, ureq::BodyReader<'static>), NetError> {
+    /// No response.
+    pub fn telegram_file(&self, file_path: &str, timeout_ms: u64) -> Result<FileReply, NetError> {
         let url = format!("{}{}", self.telegram_file_url, file_path.trim_start_matches('/'));
         let request = Request {
             method: Method::Get,
@@ -120,7 +126,8 @@ impl Net {
         };
         let reply = self.call(&url, &request, &[])?;
         let status = reply.status().as_u16();
-        Ok((status, reply.into_body().into_reader()))
+        let length = reply.body().content_length();
+        Ok(FileReply { status, length, reader: reply.into_body().into_reader() })
     }
 
     /// One call of Gemini with this key: the body of a 2xx goes to `on_chunk`; any other body is

@@ -132,9 +132,10 @@ fn to_gemini() -> BTreeMap<&'static str, Request> {
         ("And zig?".to_owned(), "A language.\n\u{0}".to_owned()),
     ];
     let talk = GenerateArgs { turns: &turns, text: "Which is older? 😀", ..HELLO };
-    let (mut media, pieces) =
-        gemini::generate_around_media(&talk, &["image/jpeg", "audio/ogg; codecs=opus"]);
-    media.body = Some(pieces.join("<base64>"));
+    let (mut media, pieces) = gemini::generate_around_media(&talk, 2);
+    let fillings = ["\"image/jpeg\"", "<base64>", "\"audio/ogg; codecs=opus\"", "<base64>", ""];
+    media.body =
+        Some(pieces.iter().zip(fillings).map(|(piece, it)| format!("{piece}{it}")).collect());
     BTreeMap::from([
         ("hello", gemini::generate(&HELLO)),
         ("talk", gemini::generate(&GenerateArgs { model: "gemini-3.8-flash", ..talk })),

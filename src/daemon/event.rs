@@ -189,6 +189,8 @@ pub struct AskJob {
     pub text: String,
     /// Files, fetched and passed through while asking.
     pub media: Vec<Media>,
+    /// Bound of one file.
+    pub media_max_bytes: u64,
     /// Whether to read the answer as it grows.
     pub stream: bool,
     /// Whether to report the growing text.

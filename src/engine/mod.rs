@@ -9,6 +9,7 @@ pub mod policy;
 pub mod render;
 pub mod session;
 pub mod settle;
+pub mod sniff;
 pub mod speech;
 pub mod task;
 pub mod trigger;

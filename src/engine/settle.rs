@@ -2,7 +2,7 @@
 //! May not: send, store, or judge keys (the pool does).
 
 use crate::types::SECOND_MS;
-use crate::types::model::{ModelFailure, Window};
+use crate::types::model::{MediaTrouble, ModelFailure, Window};
 
 /// Tries of one question over all keys and models; past them something is wrong that waiting will not mend.
 pub const ATTEMPTS_MAX: u32 = 24;
@@ -37,6 +37,8 @@ pub enum GiveUp {
     Empty,
     /// Too long for the model.
     TooLong,
+    /// A file of the question could not be passed on.
+    Media(MediaTrouble),
     /// Gemini does not serve this host's country.
     Region,
     /// The request was refused as such.
@@ -72,6 +74,7 @@ pub fn next(failure: &ModelFailure, attempts: u32, waited_ms: i64, patience_ms: 
         ModelFailure::Safety { reason, .. } => Next::GiveUp(GiveUp::Safety(reason.clone())),
         ModelFailure::BadRequest { .. } => Next::GiveUp(GiveUp::Refused),
         ModelFailure::TooLarge => Next::GiveUp(GiveUp::TooLong),
+        ModelFailure::Media(trouble) => Next::GiveUp(GiveUp::Media(*trouble)),
         ModelFailure::Region => Next::GiveUp(GiveUp::Region),
         ModelFailure::Empty { .. } if attempts >= EMPTY_ATTEMPTS_MAX => Next::GiveUp(GiveUp::Empty),
         _ if attempts >= ATTEMPTS_MAX => trouble,
@@ -112,6 +115,8 @@ mod tests {
     fn what_repeating_cannot_mend_ends_at_once() {
         check(ModelFailure::BadRequest { why: String::new() }, 1, 0, Next::GiveUp(GiveUp::Refused));
         check(ModelFailure::TooLarge, 1, 0, Next::GiveUp(GiveUp::TooLong));
+        let gone = ModelFailure::Media(MediaTrouble::Gone);
+        check(gone, 1, 0, Next::GiveUp(GiveUp::Media(MediaTrouble::Gone)));
         check(ModelFailure::Region, 1, 0, Next::GiveUp(GiveUp::Region));
         let safety = ModelFailure::Safety { reason: "SAFETY".into(), usage: Usage::default() };
         check(safety, 1, 0, Next::GiveUp(GiveUp::Safety("SAFETY".into())));

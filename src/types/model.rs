@@ -66,6 +66,17 @@ pub struct QuotaHit {
     pub learned: Vec<(Window, bool, u32)>,
 }
 
+/// Why a file could not be passed on to the model; nothing was asked then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaTrouble {
+    /// Telegram has it no more.
+    Gone,
+    /// Larger than `MEDIA_MAX`, or than a bot may download.
+    TooLarge,
+    /// By its content nothing that a model takes.
+    Unknown,
+}
+
 /// Why a call gave no answer, by the scope that is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelFailure {
@@ -92,6 +103,8 @@ pub enum ModelFailure {
     },
     /// Too large for the model or the door.
     TooLarge,
+    /// A file of the question could not be passed on; Gemini was not asked.
+    Media(MediaTrouble),
     /// The host's country is not served; affects the host, not the key.
     Region,
     /// The prompt or the answer was refused, by this reason (`SAFETY`, `PROHIBITED_CONTENT` …).
@@ -124,6 +137,7 @@ impl ModelFailure {
             | Self::ModelUnknown
             | Self::BadRequest { .. }
             | Self::TooLarge
+            | Self::Media(_)
             | Self::Region => "bad_request",
             Self::Quota(_) => "quota",
             Self::Overloaded | Self::Internal => "overloaded",

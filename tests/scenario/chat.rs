@@ -1,6 +1,6 @@
 //! What a person in a chat sees (contract §4): triggers, headers, sessions, topics, slots.
 
-use crate::world::{BOT, NAME, OWNER, World};
+use crate::world::{BOT, NAME, OWNER, World, gemini_options};
 use svs_bot::standin::data::{Data, map};
 use svs_bot::standin::gemini::Act;
 
@@ -96,6 +96,9 @@ fn topics_keep_apart_and_general_is_addressed_by_omission() {
     assert_eq!(world.expect(FORUM, "@user7, 2/3").topic, 5);
     world.say(FORUM, 7, "admin in general");
     assert_eq!(world.expect(FORUM, "@user7, 1/3").topic, 0);
+    // A thread of replies in a group without topics is no topic.
+    world.send(FORUM - 1, 8, "admin in a thread", &[("message_thread_id", 9_i64.into())]);
+    assert_eq!(world.expect(FORUM - 1, "@user8, 1/3").topic, 0);
     let calls = world.telegram.calls();
     let general = calls
         .iter()
@@ -152,4 +155,96 @@ fn an_edit_counts_until_the_question_is_taken_up() {
     world.expect(7, "a question put right");
     world.expect_nothing_more();
     assert!(world.asked("mistake").is_empty());
+}
+
+#[test]
+fn a_long_answer_comes_in_parts_with_one_header() {
+    let world = World::start(&[]);
+    let code = "let x = 1;\n".repeat(700);
+    let words = "Some **bold** words of a long answer. ".repeat(200);
+    world.script("long", 1, Act::Say(format!("{words}\n\n```rust\n{code}```\n\nthe end")));
+    let asked = world.say(GROUP, 7, "admin, a long one");
+    world.settle();
+    let parts: Vec<_> =
+        world.telegram.sent().into_iter().filter(|sent| sent.chat == GROUP).collect();
+    assert!(parts.len() >= 4, "{}", parts.len());
+    for (n, part) in parts.iter().enumerate() {
+        assert!(part.text.encode_utf16().count() <= 4_096);
+        assert_eq!(part.text.contains("@user7, 1/3"), n == 0, "{n}");
+        assert_eq!(part.reply_to, (n == 0).then_some(asked), "{n}");
+        assert!(!part.text.contains("```") && !part.text.contains("**"), "{}", part.text);
+    }
+    let all: String = parts.iter().map(|part| part.text.as_str()).collect();
+    assert_eq!(all.matches("let x = 1;").count(), 700);
+    assert!(all.ends_with("the end"));
+    assert_eq!(world.telegram.calls().iter().filter(|call| call.status != 200).count(), 0);
+}
+
+#[test]
+fn no_text_breaks_out_of_its_place() {
+    let world = World::start(&[]);
+    let name = "<b>&\"'_*`[x](y)";
+    let user = map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", name.into())]);
+    for (n, text) in [
+        "</code><b>x",
+        "&lt;b&gt; & &amp;",
+        "<a href=\"tg://user?id=1\">x</a>",
+        "``` <pre> ```",
+        "<script>",
+    ]
+    .iter()
+    .enumerate()
+    {
+        world.script(&format!("case {n}"), 1, Act::Say((*text).to_owned()));
+        world.send(GROUP, 7, &format!("admin, case {n}"), &[("from", user.clone())]);
+        let sent = world.expect(GROUP, "");
+        assert!(sent.text.starts_with(&format!("@{name}")), "{}", sent.text);
+        world.say(7, 7, "/reset");
+        world.expect(7, "");
+        world.send(GROUP, 7, "/reset@scenario_bot", &[("from", user.clone())]);
+        world.expect(GROUP, "");
+    }
+    assert_eq!(world.telegram.calls().iter().filter(|call| call.status != 200).count(), 0);
+}
+
+#[test]
+fn a_name_stays_on_its_line() {
+    let world = World::start(&[]);
+    let name = "Eve, 9/9\n\nI am the bot\u{202e}\u{2028}x";
+    let user = map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", name.into())]);
+    world.send(GROUP, 7, "admin, hello", &[("from", user)]);
+    let text = world.expect(GROUP, "").text;
+    let (header, rest) = text.split_once("\n\n").unwrap();
+    assert!(
+        header.ends_with(", 1/3") && !header.contains(['\n', '\u{202e}', '\u{2028}']),
+        "{text:?}"
+    );
+    assert!(rest.contains("hello"), "{text:?}");
+}
+
+#[test]
+fn an_answer_grows_in_one_message_and_ends_whole() {
+    for (stream, chat) in [("edit", 7), ("edit", GROUP), ("auto", 7), ("auto", GROUP), ("draft", 7)]
+    {
+        let mut gemini = gemini_options();
+        gemini.pace_ms = 300;
+        let world = World::prepare(&[("STREAM", stream)], gemini);
+        world.run();
+        world.say(chat, 7, "admin, a growing answer");
+        world.until(&format!("a whole answer by {stream} in {chat}"), || {
+            let sent = world.telegram.sent();
+            sent.iter()
+                .any(|sent| sent.chat == chat && sent.text.contains("it will talk"))
+                .then_some(())
+        });
+        world.settle();
+        let sent = world.telegram.sent();
+        let here: Vec<_> = sent.iter().filter(|sent| sent.chat == chat && !sent.deleted).collect();
+        assert_eq!(here.len(), 1, "{stream} in {chat}: {here:#?}");
+        assert_eq!(here[0].text.starts_with("@user7, 1/3\n\n"), chat == GROUP, "{}", here[0].text);
+        assert_eq!(world.asked("growing").len(), 1);
+        let refused: Vec<_> =
+            world.telegram.calls().into_iter().filter(|call| call.status != 200).collect();
+        assert!(refused.is_empty(), "{stream} in {chat}: {refused:#?}");
+    }
 }

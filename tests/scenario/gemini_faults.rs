@@ -1,5 +1,6 @@
 //! What Gemini answers (api-reference B3, B4): who is blamed, what is tried next, what the person reads.
 
+use crate::bad_input::PEAK_KIB_MAX;
 use crate::world::{KEY_1, KEY_2, OWNER, World};
 use svs_bot::standin::data::Data;
 use svs_bot::standin::gemini::{Act, Failure, Script, failure};
@@ -298,4 +299,30 @@ fn replies_that_are_no_answers_are_not_the_end() {
     });
     world.say(9, 9, "the next message");
     world.expect(9, "the next message");
+    assert!(world.peak_kib() < PEAK_KIB_MAX, "{} KiB", world.peak_kib());
+}
+
+#[test]
+fn nobody_at_geminis_address_ends_in_an_honest_word() {
+    let world = World::start(&[("GEMINI_API_URL", "http://127.0.0.1:1"), ("PATIENCE", "3s")]);
+    world.say(7, 7, "hello");
+    world.expect(7, "The model is having trouble");
+    assert_eq!(states(&world), ["ready"]);
+}
+
+#[test]
+fn a_parked_key_stays_parked_over_a_restart() {
+    let world = world(&[]);
+    world.say(OWNER, OWNER, "/park 1");
+    world.expect(OWNER, "set aside");
+    for n in 1..=6 {
+        world.say(7, 7, &format!("hello {n}"));
+        world.expect(7, &format!("hello {n}"));
+        if n == 3 {
+            world.kill();
+            world.run();
+        }
+    }
+    assert!(world.gemini.asked().iter().all(|asked| asked.key == KEY_2));
+    assert_eq!(states(&world), ["parked", "ready"]);
 }

@@ -3,6 +3,7 @@
 use crate::world::{KEY_1, OWNER, TOKEN, World, gemini_options};
 use std::fs;
 use std::process::Stdio;
+use svs_bot::standin::data::Data;
 use svs_bot::standin::gemini::{Act, failure};
 
 #[test]
@@ -190,12 +191,14 @@ fn no_secret_is_written_anywhere() {
         "leak",
         "refused",
         &format!("/start {pasted}"),
+        "an-unusual-word of mine",
     ] {
         world.say(7, 7, text);
         world.settle();
     }
     world.signal("TERM");
     assert_eq!(world.wait_exit(), Some(0));
+    assert!(!world.log().contains("an-unusual-word"), "people's words are not logged");
     let secrets = [TOKEN, KEY_1, pasted, other_key, http];
     let files = world.files();
     assert!(files.len() >= 2, "{files:?}");
@@ -210,5 +213,107 @@ fn no_secret_is_written_anywhere() {
     }
     for sent in world.telegram.sent() {
         assert!(!secrets.iter().any(|secret| sent.text.contains(secret)), "{}", sent.text);
+    }
+}
+
+/// A command beside the daemon; its output.
+fn beside(world: &World, args: &[&str]) -> String {
+    let out = world.command(args).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(0), "{args:?}: {text}{told}");
+    text
+}
+
+#[test]
+fn commands_work_beside_the_daemon_and_are_noticed() {
+    let world = World::start(&[]);
+    beside(&world, &["role", "set", "7", "vip"]);
+    let started = svs_bot::daemon::clock::monotonic();
+    world.until("the role", || {
+        world.say(7, 7, "/status");
+        world.expect(7, "Your role").text.contains("VIP").then_some(())
+    });
+    assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    beside(&world, &["keys", "park", "1"]);
+    world.until("the parked key", || {
+        world.say(OWNER, OWNER, "/keys");
+        world.expect(OWNER, "1. ").text.contains("parked").then_some(())
+    });
+    world.say(7, 7, "no key is left");
+    assert!(!world.expect(7, "").text.contains("no key is left"));
+    beside(&world, &["keys", "revive", "1"]);
+    world.until("the revived key", || {
+        world.say(OWNER, OWNER, "/keys");
+        world.expect(OWNER, "1. ").text.contains("1. [-] …aaAA ready").then_some(())
+    });
+    world.say(7, 7, "back again");
+    world.expect(7, "back again");
+    let status = Data::parse(beside(&world, &["status", "--json"]).as_bytes()).unwrap();
+    assert!(status.at("running").is_true(), "{}", status.render());
+    let copy = world.dir.join("copy.db");
+    beside(&world, &["backup", copy.to_str().unwrap()]);
+    let db = rusqlite::Connection::open(copy).unwrap();
+    let rows: i64 = db.query_row("SELECT count(*) FROM history", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 1);
+    world.expect_nothing_more();
+}
+
+#[test]
+fn a_drain_answers_what_is_stored_and_ends() {
+    let world = World::start(&[]);
+    world.script("one", 1, Act::Slow(1_500));
+    for text in ["one", "two", "three"] {
+        world.say(7, 7, text);
+    }
+    world.until("all stored", || (world.telegram.pending() == 0).then_some(()));
+    beside(&world, &["drain", "--within", "60s"]);
+    assert_eq!(world.wait_exit(), Some(0));
+    for text in ["one", "two", "three"] {
+        world.expect(7, text);
+    }
+}
+
+#[test]
+fn the_listener_tells_what_happened() {
+    let world = World::start(&[]);
+    world.script("bad", 1, Act::BlockPrompt("SAFETY".into()));
+    for text in ["hello", "bad"] {
+        world.say(7, 7, text);
+        world.expect(7, "");
+    }
+    world.settle();
+    let metrics = world.until("the counters", || {
+        let (status, text) = world.page("/metrics");
+        assert_eq!(status, 200);
+        text.contains("svs_bot_answers_total{role=\"normal\",outcome=\"blocked\"} 1")
+            .then_some(text)
+    });
+    for line in [
+        "svs_bot_answers_total{role=\"normal\",outcome=\"answered\"} 1",
+        "svs_bot_inbox_pending 0",
+        "svs_bot_outbox_pending 0",
+        "svs_bot_updates_total{kind=\"message\"} 3",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    }
+    assert_eq!(world.page("/healthz"), (200, world.page("/healthz").1));
+    assert_eq!(world.page("/nothing").0, 404);
+    assert!(world.page("/").1.contains("<html") || world.page("/").1.contains("<!"));
+    let status = Data::parse(world.page("/status.json").1.as_bytes()).unwrap();
+    for name in [
+        "version",
+        "running",
+        "ready",
+        "rss_bytes",
+        "inbox",
+        "outbox",
+        "vip",
+        "keys",
+        "quota",
+        "sync",
+        "week",
+    ] {
+        assert!(status.map().unwrap().contains_key(name), "{name}: {}", status.render());
     }
 }

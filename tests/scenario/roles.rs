@@ -186,3 +186,19 @@ fn a_chat_that_is_not_allowed_is_told_once_in_private() {
     world.say(8, 8, "and here");
     world.expect(8, "and here");
 }
+
+#[test]
+fn who_is_blocked_hears_nothing() {
+    let world = World::start(&[]);
+    world.say(OWNER, OWNER, "/grant 7 blocked");
+    world.expect(OWNER, "7 is now");
+    for text in ["hello", "/help", "/start"] {
+        world.say(7, 7, text);
+        world.say(GROUP, 7, &format!("admin {text}"));
+    }
+    world.expect_nothing_more();
+    world.say(OWNER, OWNER, "/revoke 7");
+    world.expect(OWNER, "7 is now normal");
+    world.say(7, 7, "hello");
+    world.expect(7, "hello");
+}

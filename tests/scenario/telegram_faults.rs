@@ -2,6 +2,7 @@
 
 use crate::world::{TOKEN, World, gemini_options};
 use std::time::Duration;
+use svs_bot::standin::data::{Data, map};
 use svs_bot::standin::telegram::{Fault, Outcome};
 
 const GROUP: i64 = -500;
@@ -205,4 +206,62 @@ fn unknown_refusals_do_not_hold_the_chat_for_ever() {
     }
     world.say(7, 7, "the next one");
     world.expect(7, "the next one");
+}
+
+#[test]
+fn a_start_while_telegram_is_away_waits_for_it() {
+    let world = World::prepare(&[], gemini_options());
+    world.fault("getme", None, 2, Outcome::HangUp);
+    world.fault("getupdates", None, 2, Outcome::Page(502, "<html>".into()));
+    world.say(7, 7, "early");
+    world.run();
+    world.expect(7, "early");
+    world.until("readiness", || world.is_ready().then_some(()));
+}
+
+#[test]
+fn nobody_at_telegrams_address_is_not_the_end() {
+    let world = World::prepare(&[("TELEGRAM_API_URL", "http://127.0.0.1:1")], gemini_options());
+    world.run();
+    world.until("the listener", || (world.page("/healthz").0 == 200).then_some(()));
+    assert_eq!(world.page("/readyz").0, 503);
+    world.signal("TERM");
+    assert_eq!(world.wait_exit(), Some(0));
+}
+
+#[test]
+fn a_page_without_numbers_is_no_page() {
+    let world = World::start(&[]);
+    let page = "{\"ok\":true,\"result\":[{\"message\":{\"text\":\"no number\"}}]}";
+    world.fault("getupdates", None, 3, Outcome::Page(200, page.to_owned()));
+    for n in 1..=2 {
+        world.say(7, 7, &format!("hello {n}"));
+        world.expect(7, &format!("hello {n}"));
+    }
+    // Else whoever sends such pages for ever is asked for them without a pause.
+    world.until_log("cannot be read");
+}
+
+#[test]
+fn a_bot_that_was_thrown_out_says_nothing_more_there() {
+    let world = World::start(&[]);
+    world.fault("sendmessage", Some(GROUP), 1, Outcome::Flood(1_000));
+    world.say(GROUP, 7, "admin, hello");
+    world.until("the 429", || {
+        world.telegram.calls().iter().any(|call| call.status == 429).then_some(())
+    });
+    let member = |status: &str| {
+        let user = Data::parse(b"{\"id\":123456789,\"is_bot\":true,\"first_name\":\"X\"}").unwrap();
+        map([("status", status.into()), ("user", user)])
+    };
+    let change = map([
+        ("chat", map([("id", GROUP.into()), ("type", "group".into()), ("title", "G".into())])),
+        ("from", map([("id", 7_i64.into()), ("is_bot", false.into()), ("first_name", "U".into())])),
+        ("date", 1_i64.into()),
+        ("old_chat_member", member("member")),
+        ("new_chat_member", member("kicked")),
+    ]);
+    world.telegram.push_raw(map([("my_chat_member", change)]));
+    world.expect_nothing_more();
+    assert_eq!(world.number("SELECT count(*) FROM outbox_parked"), 1);
 }

@@ -5,6 +5,7 @@ use super::{Count, State, Step, words};
 use crate::daemon::event::Fetched;
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::access;
+use crate::engine::persona::clean_name;
 use crate::engine::session::{self, Ask, Decision, Facts, Refusal, SessionFact, SessionMove};
 use crate::engine::speech::{self, Speech};
 use crate::engine::task;
@@ -213,7 +214,7 @@ impl State {
                 if let Some(oldest) = evict {
                     people::end_session(db, oldest)?;
                 }
-                let name = setting.user.name();
+                let name = &clean_name(setting.user.name());
                 people::open_session(
                     db,
                     setting.lane,

@@ -15,7 +15,7 @@ use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
-use crate::types::model::{Finish, ModelFailure, Reply};
+use crate::types::model::{Finish, MediaTrouble, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
@@ -28,6 +28,8 @@ const TYPING_AFTER_MS: i64 = 400;
 const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
 /// A wait longer than this is worth a word before it.
 const TELL_WAIT_MS: i64 = 20 * SECOND_MS;
+/// What a bot may download from Telegram at most (api-reference A6).
+const DOWNLOAD_BYTES_MAX: u64 = 20 * 1024 * 1024;
 /// Characters of a question's memory that go along; oldest rounds give way.
 const MEMORY_CHARS_MAX: usize = 200_000;
 
@@ -53,7 +55,8 @@ impl State {
 
     fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
         let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
-        let mut oldest: Option<(i64, i64, i64)> = None;
+        // Of one page of updates all came at the same instant: then the row tells who was first.
+        let mut oldest: Option<((i64, i64), i64)> = None;
         for class in classes() {
             if self.live.blocked_until_ms.contains_key(&class) {
                 continue;
@@ -64,11 +67,11 @@ impl State {
             if !oldest_first {
                 return Ok(Some((row, class)));
             }
-            if oldest.is_none_or(|(_, _, before_ms)| received_ms < before_ms) {
-                oldest = Some((row, class, received_ms));
+            if oldest.is_none_or(|(before, _)| (received_ms, row) < before) {
+                oldest = Some(((received_ms, row), class));
             }
         }
-        Ok(oldest.map(|(row, class, _)| (row, class)))
+        Ok(oldest.map(|((_, row), class)| (row, class)))
     }
 
     fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
@@ -123,9 +126,10 @@ impl State {
         let overdue =
             inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)?;
         // Behind whoever is told now others come forward: they are looked at in the next turn.
-        let look_again_ms = match overdue.as_slice() {
-            [] => until_ms.min(now.unix_ms + self.config.patience_ms),
-            _ => now.unix_ms + 1,
+        let all_patient = overdue.is_empty();
+        let look_again_ms = match all_patient {
+            true => until_ms.min(now.unix_ms + self.config.patience_ms),
+            false => now.unix_ms + 1,
         };
         for row in overdue {
             let asking = inbox::load(db, row)?;
@@ -135,7 +139,7 @@ impl State {
         }
         self.live.blocked_until_ms.insert(class, look_again_ms);
         let wait_ms = until_ms - now.unix_ms;
-        if wait_ms >= TELL_WAIT_MS {
+        if all_patient && wait_ms >= TELL_WAIT_MS {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
@@ -197,6 +201,7 @@ impl State {
             turns,
             text: with_context(&question.context, &question.text, lang_of(asking)),
             media: question.media.clone(),
+            media_max_bytes: self.policy.media_max_bytes,
             stream: self.config.stream != crate::config::StreamSetting::Off,
             report_growth: false,
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
@@ -239,7 +244,9 @@ impl State {
         };
         self.notices(db, &effects.notices, now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
-        step.counts.push(Count::Gemini { model: model.clone(), outcome });
+        if !matches!(asked.result, Err(ModelFailure::Media(_))) {
+            step.counts.push(Count::Gemini { model: model.clone(), outcome });
+        }
         match &asked.result {
             Ok(reply) => self.answered(db, &asking, reply, asked.took_ms, step, now),
             Err(failure) => self.not_answered(db, &asking, failure, &model, step, now),
@@ -335,7 +342,8 @@ impl State {
                 inbox::put_back(db, asking.id, now.unix_ms + after_ms)
             }
             Next::GiveUp(reason) => {
-                let (speech, outcome) = failure_words(&reason);
+                let limit = words::size(self.policy.media_max_bytes.min(DOWNLOAD_BYTES_MAX));
+                let (speech, outcome) = failure_words(&reason, &limit);
                 self.give_up(db, asking, &speech, outcome, step, now)
             }
         }
@@ -409,9 +417,10 @@ fn lang_of(asking: &Asking) -> Lang {
 
 fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
+    let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
-        0 => format!("@{}", question.name),
-        round => format!("@{}, {round}/{}", question.name, question.rounds_max),
+        0 => format!("@{name}"),
+        round => format!("@{name}, {round}/{}", question.rounds_max),
     })
 }
 
@@ -464,11 +473,21 @@ fn metadata(asking: &Asking) -> String {
     )
 }
 
-fn failure_words(reason: &settle::GiveUp) -> (Speech<'_>, AnswerOutcome) {
+fn failure_words<'a>(
+    reason: &'a settle::GiveUp,
+    media_limit: &'a str,
+) -> (Speech<'a>, AnswerOutcome) {
     match reason {
         settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
         settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
         settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
+        settle::GiveUp::Media(MediaTrouble::Gone) => (Speech::MediaGone, AnswerOutcome::Failed),
+        settle::GiveUp::Media(MediaTrouble::TooLarge) => {
+            (Speech::MediaTooLarge { limit: media_limit }, AnswerOutcome::Refused)
+        }
+        settle::GiveUp::Media(MediaTrouble::Unknown) => {
+            (Speech::MediaUnknown, AnswerOutcome::Refused)
+        }
         settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
         settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
         settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),

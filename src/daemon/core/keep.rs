@@ -77,11 +77,14 @@ impl State {
     }
 
     /// Begins to stop: no new polls, no new questions.
-    pub(super) fn stop(&mut self, now: Now) {
-        if !matches!(self.live.phase, Phase::Stopping { .. }) {
-            log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
-            self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
+    pub(super) fn stop(&mut self, db: &Db, now: Now) -> Result<()> {
+        if matches!(self.live.phase, Phase::Stopping { .. }) {
+            return Ok(());
         }
+        log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
+        self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
+        // A second signal ends the program at once: that too is no crash.
+        watch::end(db)
     }
 
     /// What another program asked for through the database.

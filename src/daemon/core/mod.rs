@@ -283,10 +283,7 @@ impl State {
             }
             Event::Ready(result) => self.ready(db, result, now),
             Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
-            Event::Stop => {
-                self.stop(now);
-                Ok(())
-            }
+            Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload | Event::Grown { .. } | Event::Previewed { .. } => Ok(()),
             Event::Synced(result) => self.synced(db, result, now),

@@ -119,8 +119,8 @@ impl State {
                 (backoff_ms, format!("telegram: {}", error.text))
             }
             PollFailure::Unreadable(why) => {
-                // One update of the page is to blame: find it alone.
-                self.live.polling.limit = 1;
+                // One update of the page is to blame: find it alone, or get past it in a whole page.
+                self.live.polling.limit = u32::from(self.live.polling.limit != 1);
                 (backoff_ms, format!("telegram: a page of updates cannot be read: {why}"))
             }
         };

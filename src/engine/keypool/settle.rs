@@ -255,6 +255,7 @@ impl Pool {
             }
             ModelFailure::BadRequest { .. }
             | ModelFailure::TooLarge
+            | ModelFailure::Media(_)
             | ModelFailure::Safety { .. } => Step::GiveUp,
             // Thinking may have eaten the tokens; the same again may bring words.
             ModelFailure::Empty { .. } | ModelFailure::Network { .. } => {
@@ -428,6 +429,7 @@ fn never_counted(failure: &ModelFailure) -> bool {
             | ModelFailure::ModelClosed
             | ModelFailure::ModelUnknown
             | ModelFailure::Region
+            | ModelFailure::Media(_)
             | ModelFailure::Network { sent: false, .. }
     )
 }

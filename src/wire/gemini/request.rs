@@ -1,7 +1,7 @@
 //! Owns: what is asked of Gemini, built straight into the body (api-reference B2).
 //! May not: send empty parts or end with the model's turn.
 
-use crate::json::{Array, Object, quote};
+use crate::json::{Array, Object};
 use crate::wire::{Method, Request};
 
 /// Thinking included; visible answers of this length fill about four messages.
@@ -10,7 +10,7 @@ const OUTPUT_TOKENS_MAX: i64 = 8_192;
 const PRO_BUDGET_MIN: i64 = 128;
 /// Words in the names of models whose thinking is not known.
 const NOT_CHAT: [&str; 6] = ["image", "tts", "audio", "live", "embedding", "robotics"];
-/// Where the media's base64 goes; no base64 and no quoted text holds it.
+/// Where a file's type or base64 goes; no quoted text holds it.
 const HOLE: &str = "\u{1}";
 /// Listing and looking up answer at once.
 const CHECK_TIMEOUT_MS: u64 = 15_000;
@@ -34,13 +34,13 @@ pub struct GenerateArgs<'a> {
 
 /// The request for a question of text alone.
 pub fn generate(args: &GenerateArgs<'_>) -> Request {
-    post(args, Some(body(args, &[])))
+    post(args, Some(body(args, 0)))
 }
 
-/// The same with one file per MIME type: the request without a body, and the body's text around the
-/// holes in which each file's base64 goes.
-pub fn generate_around_media(args: &GenerateArgs<'_>, mimes: &[&str]) -> (Request, Vec<String>) {
-    let text = body(args, mimes);
+/// The same with so many files: the request without a body, and the body's text around the holes,
+/// two for each file: its quoted MIME type, and its base64 without quotes.
+pub fn generate_around_media(args: &GenerateArgs<'_>, files: usize) -> (Request, Vec<String>) {
+    let text = body(args, files);
     let pieces = text.split(HOLE).map(str::to_owned).collect();
     (
         Request {
@@ -104,7 +104,7 @@ fn encode(model: &str) -> String {
     out
 }
 
-fn body(args: &GenerateArgs<'_>, mimes: &[&str]) -> String {
+fn body(args: &GenerateArgs<'_>, files: usize) -> String {
     let turns: usize =
         args.turns.iter().map(|(asked, answered)| asked.len() + answered.len() + 64).sum();
     let mut out = String::with_capacity(args.system.len() + args.text.len() + turns + 512);
@@ -113,7 +113,7 @@ fn body(args: &GenerateArgs<'_>, mimes: &[&str]) -> String {
         if !args.system.trim().is_empty() {
             object.object("systemInstruction").array("parts").object().str("text", args.system);
         }
-        contents(&mut object.array("contents"), args, mimes);
+        contents(&mut object.array("contents"), args, files);
         let mut config = object.object("generationConfig");
         config.int("maxOutputTokens", OUTPUT_TOKENS_MAX);
         thinking(&mut config, args.model);
@@ -122,7 +122,7 @@ fn body(args: &GenerateArgs<'_>, mimes: &[&str]) -> String {
 }
 
 /// Begins and ends with the user; a round with an empty half would be refused, so it is left out.
-fn contents(list: &mut Array<'_>, args: &GenerateArgs<'_>, mimes: &[&str]) {
+fn contents(list: &mut Array<'_>, args: &GenerateArgs<'_>, files: usize) {
     for (asked, answered) in args.turns {
         if asked.trim().is_empty() || answered.trim().is_empty() {
             continue;
@@ -133,13 +133,11 @@ fn contents(list: &mut Array<'_>, args: &GenerateArgs<'_>, mimes: &[&str]) {
     let mut last = list.object();
     last.str("role", "user");
     let mut parts = last.array("parts");
-    for mime in mimes {
-        let mut hole = String::new();
-        quote(&mut hole, "");
-        hole.insert_str(1, HOLE);
-        parts.object().object("inlineData").str("mimeType", mime).raw("data", &hole);
+    for _ in 0..files {
+        let bytes = format!("\"{HOLE}\"");
+        parts.object().object("inlineData").raw("mimeType", HOLE).raw("data", &bytes);
     }
-    if !args.text.trim().is_empty() || mimes.is_empty() {
+    if !args.text.trim().is_empty() || files == 0 {
         // A space is text enough where there is none; an empty part would be refused.
         parts.object().str("text", if args.text.is_empty() { " " } else { args.text });
     }
@@ -200,11 +198,11 @@ mod tests {
 
     #[test]
     fn a_question_of_nothing_is_still_a_part_of_something() {
-        for (text, mimes) in [("", &[][..]), ("", &["image/jpeg"]), (" \n", &["image/jpeg"])] {
-            let (_, pieces) = generate_around_media(&args(text), mimes);
-            let value = crate::json::parse(pieces.concat().as_bytes()).unwrap();
+        for (text, files) in [("", 0), ("", 1), (" \n", 1)] {
+            let (_, pieces) = generate_around_media(&args(text), files);
+            let value = crate::json::parse(filled(&pieces).as_bytes()).unwrap();
             let content = value.at("contents").list().next().unwrap();
-            assert_eq!(content.at("parts").list().count(), 1, "{text:?} {mimes:?}");
+            assert_eq!(content.at("parts").list().count(), 1, "{text:?} {files}");
             assert_ne!(content.at("parts").list().next().unwrap().at("text").str(), Some(""));
         }
         let bare = generate(&GenerateArgs { system: " ", ..args("x") }).body.unwrap();
@@ -239,17 +237,27 @@ mod tests {
         }
     }
 
+    /// Types and bytes put into the holes between the pieces, in turn.
+    fn filled(pieces: &[String]) -> String {
+        let fillings = ["\"image/jpeg\"", "QUJD"].into_iter().cycle();
+        let mut out = pieces.first().cloned().unwrap_or_default();
+        for (piece, filling) in pieces.iter().skip(1).zip(fillings) {
+            out.push_str(filling);
+            out.push_str(piece);
+        }
+        out
+    }
+
     #[test]
     fn media_leave_holes_and_names_stay_in_their_place() {
-        let (request, pieces) = generate_around_media(&args("what?"), &["image/jpeg", "audio/ogg"]);
+        let (request, pieces) = generate_around_media(&args("what?"), 2);
         assert!(request.body.is_none());
-        let joined = pieces.join("QUJD");
-        let value = crate::json::parse(joined.as_bytes()).unwrap();
+        let value = crate::json::parse(filled(&pieces).as_bytes()).unwrap();
         let contents = value.at("contents");
         let parts: Vec<_> = contents.list().next().unwrap().at("parts").list().collect();
-        assert_eq!((pieces.len(), parts.len()), (3, 3));
-        let (_, tricky) = generate_around_media(&args("\u{1}\"\u{1}"), &["image/jpeg\u{1}"]);
-        assert_eq!(tricky.len(), 2, "nothing that anybody writes makes a hole");
+        assert_eq!((pieces.len(), parts.len()), (5, 3));
+        let (_, tricky) = generate_around_media(&args("\u{1}\"\u{1}"), 1);
+        assert_eq!(tricky.len(), 3, "nothing that anybody writes makes a hole");
         assert_eq!(parts[1].at("inlineData").at("data").str(), Some("QUJD"));
         assert!(get_model("a/../b?x").path.ends_with("/models/a%2F..%2Fb%3Fx"));
     }

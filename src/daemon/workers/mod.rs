@@ -1,6 +1,8 @@
 //! Owns: one job → one call → one event.
 //! May not: touch the database or decide anything.
 
+mod media;
+
 use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::mask::Masker;
@@ -94,6 +96,7 @@ fn poll(
     let mut bytes = 0;
     let mut broken: Option<String> = None;
     let mut full = false;
+    let mut numberless = false;
     let response = tools
         .net
         .telegram_stream(&request, &mut |chunk| {
@@ -104,8 +107,9 @@ fn poll(
                     return;
                 }
                 bytes += element.len();
-                if let Some(update) = fetched(tools, &element) {
-                    updates.push(update);
+                match fetched(tools, &element) {
+                    Some(update) => updates.push(update),
+                    None => numberless = true,
                 }
             });
             match fed {
@@ -125,6 +129,10 @@ fn poll(
     let mut response = response?;
     if let Some(why) = broken.filter(|_| response.status == 200) {
         return Err(PollFailure::Unreadable(why));
+    }
+    if numberless && response.status == 200 {
+        // Nothing to confirm: the same page would come again at once.
+        return Err(PollFailure::Unreadable("updates without a number".to_owned()));
     }
     response.body = splitter.into_envelope();
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
@@ -158,19 +166,24 @@ fn ask(tools: &Tools, job: &AskJob) -> Event {
 }
 
 fn generate(tools: &Tools, job: &AskJob) -> Result<Reply, ModelFailure> {
-    let request = gemini::generate(&GenerateArgs {
+    let args = GenerateArgs {
         model: &job.model,
         system: &job.system,
         turns: &job.turns,
         text: &job.text,
         stream: job.stream,
         timeout_ms: job.timeout_ms,
-    });
+    };
     let mut reader = gemini::Reader::new(&job.model);
-    let response = tools
-        .net
-        .gemini(&job.key, &request, &mut |chunk| reader.feed(chunk))
-        .map_err(|error| network_failure(&error))?;
+    let mut on_chunk = |chunk: &[u8]| reader.feed(chunk);
+    let response = if job.media.is_empty() {
+        tools
+            .net
+            .gemini(&job.key, &gemini::generate(&args), &mut on_chunk)
+            .map_err(|error| network_failure(&error))?
+    } else {
+        media::generate(tools, job, &args, &mut on_chunk)?
+    };
     if !(200..300).contains(&response.status) {
         return Err(gemini::classify(response.status, &response.body, response.retry_after_s));
     }

@@ -1,0 +1,216 @@
+//! Answers as people see them: the real daemon against the played services, files in, growing text out.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use svs_bot::config::{Config, KeySetting, Limit, StreamSetting};
+use svs_bot::daemon::{self, clock::system_ms};
+use svs_bot::standin::data::{Data, map};
+use svs_bot::standin::gemini::{Act, Script};
+use svs_bot::standin::telegram::{Fault, Outcome, Sent};
+use svs_bot::standin::{gemini, telegram};
+use svs_bot::types::{Group, Secret, UserId};
+
+const TOKEN: &str = "123456:live";
+const PERSON: i64 = 42;
+const GROUP: i64 = -1_000_000_000_009;
+/// Longer than any answer here takes.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// A daemon between its stand-ins; everything ends with it.
+struct World {
+    telegram: telegram::Telegram,
+    gemini: gemini::Gemini,
+    folder: PathBuf,
+    stop: Option<daemon::StopSender>,
+    daemon: Option<JoinHandle<()>>,
+}
+
+/// How a world differs from the usual one.
+struct Setup {
+    first_ms: u64,
+    pace_ms: u64,
+    knows_drafts: bool,
+    change: fn(&mut Config),
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { first_ms: 0, pace_ms: 0, knows_drafts: true, change: |_| {} }
+    }
+}
+
+impl World {
+    fn start(setup: Setup) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("svs-bot-live-{}-{number}", std::process::id()));
+        let telegram = telegram::Telegram::start(telegram::Options {
+            port: 0,
+            token: Secret::new(TOKEN),
+            username: "live_bot".into(),
+            keep_last: 1_000,
+            knows_drafts: setup.knows_drafts,
+            clock: Arc::new(system_ms),
+            control: None,
+            journal: None,
+        })
+        .unwrap();
+        telegram
+            .set_user(PERSON, map([("first_name", "Ann".into()), ("language_code", "en".into())]));
+        let gemini = gemini::Gemini::start(gemini::Options {
+            port: 0,
+            keys: BTreeMap::new(),
+            any_key: true,
+            limits: BTreeMap::new(),
+            unlimited: true,
+            first_ms: setup.first_ms,
+            pace_ms: setup.pace_ms,
+            piece_chars: 24,
+            keep_last: 1_000,
+            clock: Arc::new(system_ms),
+            control: None,
+            journal: None,
+        })
+        .unwrap();
+        let key = |secret: &str| KeySetting {
+            secret: Secret::new(secret),
+            group: Group::A,
+            project: Some(secret.into()),
+        };
+        let mut config = Config {
+            bot_token: Secret::new(TOKEN),
+            telegram_url: telegram.url(),
+            gemini_url: gemini.url(),
+            keys: vec![key("key-one"), key("key-two")],
+            key_rpm: Limit::Unlimited,
+            lite_rpd: Limit::Unlimited,
+            flash_rpd: Limit::Unlimited,
+            pro_rpd: Limit::Unlimited,
+            pro_rpm: Limit::Unlimited,
+            key_min_interval_ms: 0,
+            owner_ids: vec![UserId(PERSON)],
+            stream: StreamSetting::Off,
+            supabase: None,
+            http_addr: None,
+            ..Config::sample()
+        };
+        (setup.change)(&mut config);
+        let mut world = Self { telegram, gemini, folder, stop: None, daemon: None };
+        world.run(config);
+        world
+    }
+
+    fn run(&mut self, config: Config) {
+        let (stop, stopped) = daemon::stop_pair();
+        let folder = self.folder.clone();
+        let daemon = std::thread::spawn(move || {
+            let ended = daemon::run(daemon::Start {
+                config,
+                data_dir: &folder,
+                dry_run: false,
+                drain: false,
+                notify_socket: None,
+                watchdog_ms: None,
+                reread: Box::new(|| Err("no settings file".into())),
+                reopen_log: Box::new(|_| {}),
+                stop: Some(stopped),
+            });
+            assert!(ended.is_ok(), "{ended:?}");
+        });
+        (self.stop, self.daemon) = (Some(stop), Some(daemon));
+    }
+
+    /// Waits until so many messages were ever sent.
+    #[track_caller]
+    fn sent(&self, wanted: u64) -> Vec<Sent> {
+        assert!(self.telegram.wait_for_sent(wanted, WAIT), "{:#?}", self.telegram.calls());
+        self.telegram.sent()
+    }
+
+    fn says(&self, prompt: &str, text: &str) {
+        self.act(prompt, Act::Say(text.into()));
+    }
+
+    fn act(&self, prompt: &str, act: Act) {
+        let prompt = Some(prompt.to_owned());
+        self.gemini.script(Script { prompt, times: 1, act, ..Script::default() });
+    }
+
+    fn file(&self, id: &str, bytes: &[u8]) {
+        self.telegram.put_file(id, &format!("files/{id}.bin"), bytes.to_vec());
+    }
+
+    /// Methods called so far, typing left out.
+    fn methods(&self) -> Vec<String> {
+        let all = self.telegram.calls().into_iter().map(|call| call.method);
+        let setup = ["getme", "setmycommands", "sendchataction", "getwebhookinfo", "deletewebhook"];
+        all.filter(|method| !setup.contains(&method.as_str())).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.daemon.take().map(JoinHandle::join);
+        drop(std::fs::remove_dir_all(&self.folder));
+        if !std::thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the daemon ended in a panic");
+        }
+    }
+}
+
+fn photo(id: &str, size: usize) -> Data {
+    map([(
+        "photo",
+        vec![map([
+            ("file_id", id.into()),
+            ("file_unique_id", id.into()),
+            ("width", 9_i64.into()),
+            ("height", 9_i64.into()),
+            ("file_size", size.into()),
+        ])]
+        .into(),
+    )])
+}
+
+fn file(kind: &str, id: &str, size: usize, name: &str) -> Data {
+    let about = map([
+        ("file_id", id.into()),
+        ("file_unique_id", id.into()),
+        ("duration", 3_i64.into()),
+        ("file_name", name.into()),
+        ("file_size", size.into()),
+    ]);
+    map([(kind, about)])
+}
+
+/// MIME type and bytes, as Gemini got them, of each file of the last request.
+fn received(world: &World) -> Vec<(String, Vec<u8>)> {
+    use base64::Engine as _;
+    let asked = world.gemini.asked();
+    let contents = asked.last().unwrap().body.at("contents").list().to_vec();
+    let parts = contents.last().unwrap().at("parts").list().to_vec();
+    parts
+        .iter()
+        .map(|part| part.at("inlineData"))
+        .filter(|blob| **blob != Data::Null)
+        .map(|blob| {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(blob.at("data").str());
+            (blob.at("mimeType").str().to_owned(), bytes.unwrap())
+        })
+        .collect()
+}
+
+fn jpeg(size: usize) -> Vec<u8> {
+    let start = [0xFF, 0xD8, 0xFF, 0xE0];
+    start.into_iter().chain((0..).map(|n: usize| (n % 251) as u8)).take(size).collect()
+}
+
+#[path = "live/media.rs"]
+mod media;
