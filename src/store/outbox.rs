@@ -304,6 +304,16 @@ pub fn recover(db: &Connection) -> Result<usize> {
     )?)
 }
 
+/// Whether anything is still to be said in this chat.
+///
+/// # Errors
+/// As SQLite says.
+pub fn waits(db: &Connection, chat: ChatId) -> Result<bool> {
+    Ok(db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE chat_id = ?1)")?
+        .query_row([chat.0], |row| row.get(0))?)
+}
+
 /// How many rows are unsent, those in flight included.
 ///
 /// # Errors

@@ -56,6 +56,9 @@ impl State {
         let next = match result {
             Ok(_) => Next::Done,
             Err(failure) => {
+                if let SendFailure::Telegram(TelegramError::RetryAfter { seconds }) = failure {
+                    self.pause_shows(chat, i64::from(*seconds) * SECOND_MS, now);
+                }
                 step.counts.push(Count::TelegramError(match failure {
                     SendFailure::Telegram(error) => Some(error.code()),
                     SendFailure::Net(_) => None,

@@ -27,6 +27,7 @@ pub struct Reader {
     usage: Usage,
     failure: Option<ModelFailure>,
     too_long: bool,
+    stopped: bool,
 }
 
 impl Reader {
@@ -43,12 +44,18 @@ impl Reader {
             usage: Usage::default(),
             failure: None,
             too_long: false,
+            stopped: false,
         }
     }
 
     /// The visible text so far.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Nothing more is wanted: the text so far is the answer, unless it is complete.
+    pub fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Takes the next bytes; breaks when no more are wanted.
@@ -80,7 +87,7 @@ impl Reader {
     /// # Errors
     /// Blocked, empty, truncated, or an error in the middle.
     pub fn finish(mut self) -> Result<Reply, ModelFailure> {
-        if self.failure.is_none() && !self.too_long {
+        if self.failure.is_none() && !self.too_long && !self.stopped {
             self.end_line();
             self.end_event();
         }
@@ -101,6 +108,7 @@ impl Reader {
         let finish = match self.finish.as_deref() {
             _ if self.too_long => Finish::TooLong,
             Some("STOP") => Finish::Stop,
+            None if self.stopped => Finish::Stopped,
             Some("MAX_TOKENS") => Finish::MaxTokens,
             Some(reason) => Finish::Blocked(reason.to_owned()),
             // End of body without a reason: the rest is missing (api-reference B3).
