@@ -230,5 +230,7 @@ fn words(pieces: usize) -> String {
 
 #[path = "live/media.rs"]
 mod media;
+#[path = "live/rich.rs"]
+mod rich;
 #[path = "live/show.rs"]
 mod show;

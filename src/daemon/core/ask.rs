@@ -263,8 +263,10 @@ impl State {
     ) -> Result<()> {
         let question = &asking.question;
         let text = self.masker.mask(&reply.text).unwrap_or_else(|| reply.text.clone());
-        let header = header(asking);
-        let mut parts = render::render(&text, header.as_deref());
+        let rich = self.rich(asking, &text);
+        let is_rich = rich.is_some();
+        let mut parts = rich
+            .map_or_else(|| render::render(&text, header(asking).as_deref()), |part| vec![part]);
         let note = match reply.finish {
             Finish::Stop | Finish::Stopped => None,
             Finish::TooLong | Finish::MaxTokens => Some(Speech::CutShort),
@@ -279,6 +281,9 @@ impl State {
             what.model_ms = took_ms;
             if n == 0 {
                 edit_on(&mut what, asking);
+                if is_rich {
+                    what.kind = Kind::Rich;
+                }
             }
             outbox::add(db, &what, now.unix_ms)?;
         }

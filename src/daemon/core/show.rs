@@ -5,12 +5,13 @@
 
 use super::ask::header;
 use super::{Asked as InFlight, Count, Phase, State, Step};
-use crate::config::StreamSetting;
+use crate::config::{ReplyFormat, StreamSetting};
 use crate::daemon::event::{Job, SendFailure};
 use crate::engine::live::{self, ChatPace, Way, Wish};
 use crate::engine::render;
 use crate::store::inbox::{self, Asking};
-use crate::store::{Db, Result, outbox};
+use crate::store::outbox::{self, Kind, Outgoing, Sending};
+use crate::store::{Db, Result};
 use crate::types::{ChatId, MessageId, Now, Part, SECOND_MS, UnixMs};
 use crate::wire::Request;
 use crate::wire::telegram::{self, SendMessage, TelegramError};
@@ -31,6 +32,8 @@ const TROUBLE_PAUSE_MS: i64 = 5 * SECOND_MS;
 pub(crate) struct Shows {
     /// The server is too old for drafts.
     no_drafts: bool,
+    /// The server is too old for rich messages.
+    no_rich: bool,
     /// Chats where they do not work.
     refusing: BTreeSet<ChatId>,
     /// Only chats shown to lately.
@@ -152,6 +155,54 @@ impl State {
             flying.show.ended = Some(Arc::new(asked.clone()));
         }
         waits
+    }
+
+    /// The answer as one rich message, where that is wished for, known to work, and fits.
+    pub(super) fn rich(&self, asking: &Asking, text: &str) -> Option<Part> {
+        if self.config.reply_format != ReplyFormat::Rich || self.live.shows.no_rich {
+            return None;
+        }
+        let header = header(asking).map(|line| render::rich_header(&line)).unwrap_or_default();
+        let markdown = header + &render::rich_markdown(text)?;
+        Some(Part { text: markdown, plain: text.to_owned(), html: false })
+    }
+
+    /// Sends an answer the HTML way whose rich form Telegram did not take.
+    pub(super) fn without_rich(
+        &mut self,
+        db: &Db,
+        sending: &Sending,
+        unknown: bool,
+        now: Now,
+    ) -> Result<()> {
+        if unknown && !std::mem::replace(&mut self.live.shows.no_rich, true) {
+            log::info!("this Bot API server knows no rich messages: answers are sent as HTML");
+        }
+        let what = &sending.what;
+        // The question's words are gone by now, what its answer begins with is not.
+        let asking = inbox::load(db, what.inbox).ok();
+        let header = asking.as_ref().and_then(header);
+        let mut parts: Vec<Outgoing> = render::render(&what.plain, header.as_deref())
+            .into_iter()
+            .map(|part| Outgoing {
+                kind: Kind::Send,
+                text: part.text,
+                plain: part.plain,
+                html: part.html,
+                reply_to: MessageId(0),
+                message: MessageId(0),
+                received_ms: 0,
+                last: false,
+                ..what.clone()
+            })
+            .collect();
+        if let Some(last) = parts.last_mut() {
+            (last.last, last.received_ms) = (what.last, what.received_ms);
+        }
+        if let Some(first) = parts.first_mut().filter(|_| what.message != MessageId(0)) {
+            first.kind = Kind::Edit;
+        }
+        outbox::replace(db, sending.id, &parts, now.unix_ms)
     }
 
     /// The Stop button of a draft: what there is becomes the answer.

@@ -245,6 +245,10 @@ fn request_of(sending: &Sending) -> Request {
             &what.markup,
         ),
         Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
+        Kind::Rich => {
+            let some = |id: MessageId| (id != MessageId(0)).then_some(id);
+            telegram::send_rich(what.lane, &what.text, some(what.reply_to), some(what.message))
+        }
         Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
     }
 }

@@ -9,7 +9,7 @@ pub use error::{Conflict, TelegramError};
 pub use request::{
     Scope, SendMessage, answer_callback, delete_message, delete_webhook, edit_message, get_file,
     get_me, get_updates, get_webhook_info, inline_keyboard, send_chat_action, send_document,
-    send_draft, send_message, set_my_commands,
+    send_draft, send_message, send_rich, set_my_commands,
 };
 pub use update::{ReadError, read_update};
 

@@ -130,6 +130,31 @@ pub fn edit_message(
     })
 }
 
+/// A rich message of Markdown (api-reference A5): new, or an existing one's new content.
+pub fn send_rich(
+    lane: Lane,
+    markdown: &str,
+    reply_to: Option<MessageId>,
+    edit: Option<MessageId>,
+) -> Request {
+    let method = if edit.is_some() { "editMessageText" } else { "sendRichMessage" };
+    call(method, |object| {
+        match edit {
+            Some(message) => {
+                object.int("chat_id", lane.chat.0).int("message_id", message.0);
+            }
+            None => place(object, lane),
+        }
+        object.object("rich_message").str("markdown", markdown);
+        if let Some(reply_to) = reply_to.filter(|_| edit.is_none()) {
+            object
+                .object("reply_parameters")
+                .int("message_id", reply_to.0)
+                .bool("allow_sending_without_reply", true);
+        }
+    })
+}
+
 /// Removes a message.
 pub fn delete_message(chat: ChatId, message: MessageId) -> Request {
     call("deleteMessage", |object| {
@@ -281,6 +306,16 @@ mod tests {
             &send_message(&full),
             "sendMessage",
             r#"{"chat_id":-5,"message_thread_id":42,"text":"a \"b\"","parse_mode":"HTML","reply_parameters":{"message_id":7,"allow_sending_without_reply":true},"link_preview_options":{"is_disabled":true},"disable_notification":true,"reply_markup":{"inline_keyboard":[]}}"#,
+        );
+        check(
+            &send_rich(lane(42), "**a**", Some(MessageId(7)), None),
+            "sendRichMessage",
+            r#"{"chat_id":-5,"message_thread_id":42,"rich_message":{"markdown":"**a**"},"reply_parameters":{"message_id":7,"allow_sending_without_reply":true}}"#,
+        );
+        check(
+            &send_rich(lane(42), "**a**", Some(MessageId(7)), Some(MessageId(8))),
+            "editMessageText",
+            r#"{"chat_id":-5,"message_id":8,"rich_message":{"markdown":"**a**"}}"#,
         );
         check(
             &send_chat_action(lane(1), "typing"),
