@@ -174,7 +174,8 @@ impl Shell<'_> {
                         let (tools, sender) = (Arc::clone(&self.tools), sender.clone());
                         tokio::task::spawn_blocking(move || {
                             // The loop may be gone at the very end; the rows know.
-                            let _ = sender.send(workers::run(&tools, job));
+                            let report = |event| drop(sender.send(event));
+                            report(workers::run(&tools, job, &report));
                         });
                     }
                     if let Some(end) = turn.end {

@@ -7,6 +7,7 @@ use crate::calendar;
 use crate::daemon::event::{AskJob, Asked, Job};
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::keypool::{Choice, Want};
+use crate::engine::live::{self, Way};
 use crate::engine::persona;
 use crate::engine::render;
 use crate::engine::settle::{self, Next};
@@ -25,7 +26,7 @@ const OVERDUE_PER_TURN_MAX: u32 = 64;
 /// Typing is shown when an answer takes longer than this; most need it, instant ones do not.
 const TYPING_AFTER_MS: i64 = 400;
 /// Typing lasts 5 s at Telegram (api-reference A4).
-const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
+pub(super) const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
 /// A wait longer than this is worth a word before it.
 const TELL_WAIT_MS: i64 = 20 * SECOND_MS;
 /// What a bot may download from Telegram at most (api-reference A6).
@@ -84,7 +85,9 @@ impl State {
             Choice::Use(pick) => {
                 let asking = inbox::claim(db, row)?;
                 let lease = self.pool.reserve(&pick, want.tokens_guess, now);
-                let job = self.ask_job(db, &asking, &pick, role, now)?;
+                let mut job = self.ask_job(db, &asking, &pick, role, now)?;
+                let show = super::show::Show::default();
+                job.cancel = std::sync::Arc::clone(&show.cancel);
                 self.live.takes += 1;
                 self.live.asking.insert(
                     row,
@@ -92,6 +95,7 @@ impl State {
                         lane: asking.question.lane,
                         lease,
                         typing_due_ms: now.unix_ms + TYPING_AFTER_MS,
+                        show,
                     },
                 );
                 step.jobs.push(Job::Ask(Box::new(job)));
@@ -203,7 +207,9 @@ impl State {
             media: question.media.clone(),
             media_max_bytes: self.policy.media_max_bytes,
             stream: self.config.stream != crate::config::StreamSetting::Off,
-            report_growth: false,
+            growth: (self.way(question.lane.chat) != Way::None)
+                .then(|| live::pace(question.lane.chat.0 > 0)),
+            cancel: std::sync::Arc::default(),
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
             role,
         })
@@ -264,10 +270,12 @@ impl State {
     ) -> Result<()> {
         let question = &asking.question;
         let text = self.masker.mask(&reply.text).unwrap_or_else(|| reply.text.clone());
-        let header = header(asking);
-        let mut parts = render::render(&text, header.as_deref());
+        let rich = self.rich(asking, &text);
+        let is_rich = rich.is_some();
+        let mut parts = rich
+            .map_or_else(|| render::render(&text, header(asking).as_deref()), |part| vec![part]);
         let note = match reply.finish {
-            Finish::Stop => None,
+            Finish::Stop | Finish::Stopped => None,
             Finish::TooLong | Finish::MaxTokens => Some(Speech::CutShort),
             Finish::Blocked(_) => Some(Speech::StoppedByFilter),
         };
@@ -278,6 +286,12 @@ impl State {
         for (n, part) in parts.into_iter().enumerate() {
             let mut what = answer_part(asking, part, n == 0, n + 1 == count);
             what.model_ms = took_ms;
+            if n == 0 {
+                edit_on(&mut what, asking);
+                if is_rich {
+                    what.kind = Kind::Rich;
+                }
+            }
             outbox::add(db, &what, now.unix_ms)?;
         }
         history::add(
@@ -371,7 +385,9 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let text = speech::say(lang_of(asking), speech);
-        outbox::add(db, &answer_part(asking, Part::plain(text), true, true), now.unix_ms)?;
+        let mut what = answer_part(asking, Part::plain(text), true, true);
+        edit_on(&mut what, asking);
+        outbox::add(db, &what, now.unix_ms)?;
         if asking.question.session != 0 {
             people::give_round_back(db, asking.question.session)?;
         }
@@ -415,7 +431,7 @@ fn lang_of(asking: &Asking) -> Lang {
     if asking.lang == words::code(Lang::En) { Lang::En } else { Lang::Zh }
 }
 
-fn header(asking: &Asking) -> Option<String> {
+pub(super) fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
     let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
@@ -440,6 +456,14 @@ fn answer_part(asking: &Asking, part: Part, first: bool, last: bool) -> Outgoing
         received_ms: if last { asking.received_ms } else { 0 },
         model_ms: 0,
         last,
+    }
+}
+
+/// What was shown while it grew becomes the answer.
+fn edit_on(what: &mut Outgoing, asking: &Asking) {
+    if asking.preview != MessageId(0) {
+        what.kind = Kind::Edit;
+        what.message = asking.preview;
     }
 }
 

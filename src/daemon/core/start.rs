@@ -64,6 +64,7 @@ impl Core {
                 commands_set: false,
                 asking: BTreeMap::new(),
                 tried: BTreeMap::new(),
+                shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
                 calls: 0,
                 pending: 0,

@@ -15,7 +15,7 @@ use crate::store::{Result, erase, inbox, people, tell};
 use crate::types::model::ModelFailure;
 use crate::types::status::{KeyLine, KeyState};
 use crate::types::{
-    Callback, ChatId, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
+    Callback, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
 };
 use crate::wire::telegram;
 
@@ -265,10 +265,6 @@ impl State {
     }
 
     /// A pressed Stop button; answers that grow live are not built yet.
-    pub(super) fn stopped_by_user(&self, chat: ChatId, draft: i64) {
-        log::debug!("chat {chat}: draft {draft} was stopped");
-    }
-
     fn slots_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;

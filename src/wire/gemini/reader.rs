@@ -41,6 +41,7 @@ pub struct Reader {
     too_long: bool,
     /// No more bytes will come.
     at_end: bool,
+    stopped: bool,
 }
 
 impl Reader {
@@ -59,6 +60,7 @@ impl Reader {
             failure: None,
             too_long: false,
             at_end: false,
+            stopped: false,
         }
     }
 
@@ -70,6 +72,11 @@ impl Reader {
     /// Whether all is there even if the connection breaks now: the reason of the end has come.
     pub fn is_complete(&self) -> bool {
         self.failure.is_none() && (self.too_long || self.finish.is_some() || self.block.is_some())
+    }
+
+    /// Nothing more is wanted: the text so far is the answer, unless it is complete.
+    pub fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Takes the next bytes; breaks when no more are wanted.
@@ -121,7 +128,7 @@ impl Reader {
     /// # Errors
     /// Blocked, empty, truncated, or an error in the middle.
     pub fn finish(mut self) -> Result<Reply, ModelFailure> {
-        if self.failure.is_none() && !self.too_long {
+        if self.failure.is_none() && !self.too_long && !self.stopped {
             self.at_end = true;
             let line = std::mem::take(&mut self.line);
             self.end_line(&line);
@@ -144,6 +151,7 @@ impl Reader {
         let finish = match (self.finish.as_deref(), self.block) {
             _ if self.too_long => Finish::TooLong,
             (Some("STOP"), _) => Finish::Stop,
+            (None, None) if self.stopped => Finish::Stopped,
             (Some("MAX_TOKENS"), _) => Finish::MaxTokens,
             (Some(reason), _) => Finish::Blocked(reason.to_owned()),
             (None, Some(reason)) => Finish::Blocked(reason),
