@@ -1,6 +1,7 @@
 //! What goes over the wire, written down: each request as a file, and each reply beside what is read from
 //! it. `SVS_BOT_GOLDEN=write cargo test --test golden` writes the files anew; the difference is the review.
 //! The published specification of the Bot API is a witness of its own for every request to Telegram.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -13,6 +13,11 @@ pub(super) struct Lexer {
 }
 
 impl Lexer {
+    /// In a string, where only a quote or a backslash matters.
+    pub(super) fn is_in_words(&self) -> bool {
+        self.in_string && !self.escaped
+    }
+
     pub(super) fn step(&mut self, byte: u8) {
         if self.in_string {
             match byte {
@@ -86,6 +91,11 @@ impl<'a> Finder<'a> {
             }
         };
         false
+    }
+
+    /// Whether the next bytes decide which name it is.
+    pub(super) fn is_in_name(&self) -> bool {
+        matches!(self.part, Part::Name(_))
     }
 
     /// The value, when it is a whole number.

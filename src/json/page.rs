@@ -118,7 +118,8 @@ impl PageSplitter {
     pub fn feed(&mut self, chunk: &[u8], on: &mut dyn FnMut(Element<'_>)) -> Result<(), PageError> {
         // Updates are copied by the piece, not by the byte: where the current one goes on in this chunk.
         let mut from = 0;
-        for (at, byte) in chunk.iter().enumerate() {
+        let mut at = 0;
+        while let Some(byte) = chunk.get(at) {
             match self.place {
                 Place::Beside => self.beside(*byte)?,
                 Place::Between => {
@@ -127,7 +128,11 @@ impl PageSplitter {
                     }
                 }
                 Place::Inside => {
-                    self.update_id.step(*byte, &self.lexer);
+                    at += self.words(chunk.get(at..).unwrap_or_default());
+                    let Some(byte) = chunk.get(at) else { break };
+                    if self.lexer.depth == ELEMENT_LEVEL {
+                        self.update_id.step(*byte, &self.lexer);
+                    }
                     self.lexer.step(*byte);
                     if self.lexer.depth == LIST_LEVEL {
                         self.hold(chunk.get(from..=at).unwrap_or_default());
@@ -136,6 +141,7 @@ impl PageSplitter {
                     }
                 }
             }
+            at += 1;
         }
         if self.place == Place::Inside {
             self.hold(chunk.get(from..).unwrap_or_default());
@@ -147,6 +153,14 @@ impl PageSplitter {
     #[must_use]
     pub fn into_envelope(self) -> Vec<u8> {
         self.envelope
+    }
+
+    /// How many bytes from here on are only words of a string: most of an update.
+    fn words(&self, rest: &[u8]) -> usize {
+        if !self.lexer.is_in_words() || self.update_id.is_in_name() {
+            return 0;
+        }
+        rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len())
     }
 
     fn beside(&mut self, byte: u8) -> Result<(), PageError> {
