@@ -139,12 +139,12 @@ command!(
     }
 );
 command!(
-    /// who may what: list, set ID ROLE [30d], remove ID
+    /// who may what: list, set ID ROLE (30d), remove ID
     Role, "role" {
         /// print one JSON object
         #[argh(switch)]
         pub json: bool,
-        /// list, set ID ROLE [30d], remove ID
+        /// list, set ID ROLE (30d), remove ID
         #[argh(positional)]
         pub action: Vec<String>,
     }

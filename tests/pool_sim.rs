@@ -1,5 +1,13 @@
 //! The pool of keys in a simulated world: days pass, the process is killed at random, and no counter
 //! is ever below the emulated server's.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    dead_code,
+    reason = "a simulation shared by a test and an example: a wrong number should stop it"
+)]
 
 #[path = "bench/pool_ours.rs"]
 mod ours;
@@ -18,7 +26,6 @@ fn check(plan: Plan, given_percent: f64) {
         "{plan:?}: {} asked, {} answered, {} possible, {} calls, {} wasted, {} kills",
         report.asked, report.answered, report.possible, report.calls, report.wasted, report.kills
     );
-    println!("{seen}");
     assert!(
         report.breaches.is_empty(),
         "{seen}\n{:#?}",

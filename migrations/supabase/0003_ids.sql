@@ -12,6 +12,6 @@ end $$;
 
 -- Where that is not wanted: finds a row by the id of the bot's own inside `metadata`.
 create index if not exists chat_history_svs_id_idx
-  on public.chat_history ((metadata ->> 'svs_id')) where metadata ? 'svs_id';
+  on public.chat_history ((metadata ->> 'svs_id')) where metadata ->> 'svs_id' is not null;
 
 notify pgrst, 'reload schema';

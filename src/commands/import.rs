@@ -2,6 +2,8 @@
 //! May not: hold more than one batch of rows.
 //! Invariant: may be stopped and begun again at any moment; a second run changes nothing.
 
+mod files;
+
 use super::{EXIT_LATER, EXIT_OK, Failure, Outcome, Place};
 use crate::calendar::{SECOND_US, Written};
 use crate::cli;
@@ -13,11 +15,10 @@ use crate::store::{self, Durability, Store, meta};
 use crate::sync::Outside;
 use crate::sync::pull::Puller;
 use crate::types::row::{OwnedHistory, RegistryRow};
-use crate::wire::pgdump::{Dump, STATEMENT_BYTES_MAX};
 use crate::wire::postgrest::read;
 use crate::wire::table;
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::Write;
 
 /// Rows of one transaction.
 const BATCH_ROWS: usize = 500;
@@ -207,8 +208,8 @@ pub fn run(
     };
     let end = match (args.source.as_str(), args.file.as_deref()) {
         ("supabase", None) => from_supabase(&mut flow, place, &clock, outside)?,
-        ("pgdump", Some(file)) => from_dump(&mut flow, file, &clock)?,
-        ("jsonl", Some(file)) => from_json_lines(&mut flow, file, &clock)?,
+        ("pgdump", Some(file)) => files::from_dump(&mut flow, file, &clock)?,
+        ("jsonl", Some(file)) => files::from_json_lines(&mut flow, file, &clock)?,
         ("pgdump" | "jsonl", None) => {
             return Err(Failure::usage(format!("import {}: it takes a file", args.source)));
         }
@@ -393,137 +394,4 @@ fn pull_registry(
 fn broken(stop: bool, text: String) -> End {
     let code = if stop { super::EXIT_FAILED } else { EXIT_LATER };
     End::Broken(code, format!("{text}; what came before is in: import again to go on"))
-}
-
-/// Lines of a file, each bounded; one buffer for all.
-struct Lines {
-    file: BufReader<std::fs::File>,
-    line: Vec<u8>,
-    number: u64,
-}
-
-impl Lines {
-    fn open(path: &str) -> Result<Self, Failure> {
-        let file = std::fs::File::open(path)
-            .map_err(|error| Failure::failed(format!("import: {path}: {error}")))?;
-        Ok(Self { file: BufReader::with_capacity(64 * 1024, file), line: Vec::new(), number: 0 })
-    }
-
-    /// The next line without its end, and whether it had one.
-    fn next(&mut self) -> Result<Option<(std::borrow::Cow<'_, str>, bool)>, String> {
-        self.line.clear();
-        self.number += 1;
-        let limit = u64::try_from(STATEMENT_BYTES_MAX).unwrap_or(u64::MAX);
-        let count = (&mut self.file)
-            .take(limit)
-            .read_until(b'\n', &mut self.line)
-            .map_err(|error| format!("line {}: {error}", self.number))?;
-        if count == 0 {
-            return Ok(None);
-        }
-        if count >= STATEMENT_BYTES_MAX {
-            return Err(format!("line {}: longer than {STATEMENT_BYTES_MAX} bytes", self.number));
-        }
-        let ended = self.line.pop_if(|last| *last == b'\n').is_some();
-        self.line.pop_if(|last| *last == b'\r');
-        Ok(Some((String::from_utf8_lossy(&self.line), ended)))
-    }
-}
-
-fn in_file(file: &str, why: &str) -> End {
-    End::Broken(super::EXIT_FAILED, format!("{file}: {why}"))
-}
-
-fn from_dump(flow: &mut Inflow<'_>, file: &str, clock: table::Clock<'_>) -> Result<End, Failure> {
-    let mut lines = Lines::open(file)?;
-    let mut dump = Dump::default();
-    let mut error = None;
-    // Bounded by the file.
-    loop {
-        let number = lines.number + 1;
-        let (line, ended) = match lines.next() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(why) => {
-                error = Some(why);
-                break;
-            }
-        };
-        if !ended {
-            // A line that is cut may hold half a row.
-            error = dump.end().err().or_else(|| Some(format!("it ends inside line {number}: the rows before are in; make the dump again and import it again")));
-            break;
-        }
-        let taken = dump.line(&line, &mut |row| {
-            let column = |name: &str| row.column(name);
-            let place = format!("line {number}");
-            let whole = row.is_whole();
-            match row.table {
-                "chat_history" if whole => {
-                    flow.history(table::history(&column, "id", clock), &place)
-                }
-                "chat_history" => flow.history(Err("the row"), &place),
-                _ if whole => flow.registry(table::registry(&column, clock), &place),
-                _ => flow.registry(Err("the row"), &place),
-            }
-        });
-        if let Err(why) = taken {
-            error = Some(why);
-            break;
-        }
-        if flow.is_full() {
-            flow.flush(None)?;
-        }
-    }
-    flow.flush(None)?;
-    Ok(match error.or_else(|| dump.end().err()) {
-        None => End::Whole,
-        Some(why) => in_file(file, &why),
-    })
-}
-
-fn from_json_lines(
-    flow: &mut Inflow<'_>,
-    file: &str,
-    clock: table::Clock<'_>,
-) -> Result<End, Failure> {
-    let mut lines = Lines::open(file)?;
-    let mut error = None;
-    // Bounded by the file.
-    loop {
-        let number = lines.number + 1;
-        let (line, ended) = match lines.next() {
-            Ok(Some(line)) => line,
-            Ok(None) => break,
-            Err(why) => {
-                error = Some(why);
-                break;
-            }
-        };
-        if line.trim().is_empty() {
-            continue;
-        }
-        let place = format!("line {number}");
-        match json::parse(line.as_bytes()) {
-            Ok(value) if value.root().is_object() => {
-                let column = |name: &str| table::json_column(value.root(), name);
-                flow.history(table::history(&column, "remote_id", clock), &place);
-            }
-            _ if !ended => {
-                error = Some(format!(
-                    "it ends inside line {number}: the rows before are in; make the file again and import it again"
-                ));
-                break;
-            }
-            _ => flow.history(Err("the line"), &place),
-        }
-        if flow.is_full() {
-            flow.flush(None)?;
-        }
-    }
-    flow.flush(None)?;
-    Ok(match error {
-        None => End::Whole,
-        Some(why) => in_file(file, &why),
-    })
 }

@@ -74,17 +74,22 @@ pub type Ended = Result<u8, Failure>;
 /// # Errors
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
+    if start.config.webhook.is_some() {
+        return Err(Failure::usage(
+            "WEBHOOK_URL: webhook mode is not in this version: remove the WEBHOOK_ settings to poll",
+        ));
+    }
     make_dir(start.data_dir)?;
     let _lock = lock::take(start.data_dir, std::process::id())
         .map_err(|error| locked(start.data_dir, &error))?;
     let mut store = open_store(start.data_dir)?;
-    let (asked, sent) = core::recover(&mut store).map_err(Failure::failed)?;
+    let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
+    let (asked, sent) = core::recover(&mut store, clock.now()).map_err(Failure::failed)?;
     if asked + sent > 0 {
         log::warn!(
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
-    let clock = Arc::new(Clock::starting_at(core::newest_row_ms(&store).map_err(Failure::failed)?));
     let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
         .map_err(Failure::failed)?;
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);

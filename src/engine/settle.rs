@@ -47,11 +47,15 @@ pub enum GiveUp {
     Trouble,
 }
 
-/// Whether the model, not the key, is what the question should go elsewhere from.
+/// Whether the model, not the key, is what the question should go elsewhere from: also one that did
+/// not answer in time, which another may well do.
 pub fn blames_model(failure: &ModelFailure) -> bool {
     matches!(
         failure,
-        ModelFailure::Overloaded | ModelFailure::Internal | ModelFailure::ModelUnknown
+        ModelFailure::Overloaded
+            | ModelFailure::Internal
+            | ModelFailure::ModelUnknown
+            | ModelFailure::Network { sent: true, .. }
     )
 }
 

@@ -368,22 +368,25 @@ pub fn set_preview(db: &Connection, id: i64, message: MessageId) -> Result<()> {
     Ok(())
 }
 
-/// Ends a question and lets the next of its lane come forward. People's words leave the row.
+/// Ends a question and lets the next of its lane come forward: that one's class. People's words
+/// leave the row.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn finish(db: &Connection, id: i64, lane: Lane, now_ms: UnixMs) -> Result<()> {
+pub fn finish(db: &Connection, id: i64, lane: Lane, now_ms: UnixMs) -> Result<Option<i64>> {
     db.prepare_cached(
         "UPDATE inbox SET state = 3, head = 0, text = '', context = '', done_ms = ?2 WHERE id = ?1",
     )?
     .execute(params![id, now_ms])?;
     db.prepare_cached("DELETE FROM inbox_media WHERE inbox_id = ?1")?.execute([id])?;
-    db.prepare_cached(
-        "UPDATE inbox SET head = 1 WHERE id =
-           (SELECT min(id) FROM inbox WHERE chat_id = ?1 AND topic_id = ?2 AND state IN (1, 2))",
-    )?
-    .execute(params![lane.chat.0, lane.topic.0])?;
-    Ok(())
+    Ok(db
+        .prepare_cached(
+            "UPDATE inbox SET head = 1 WHERE id =
+               (SELECT min(id) FROM inbox WHERE chat_id = ?1 AND topic_id = ?2 AND state IN (1, 2))
+             RETURNING class",
+        )?
+        .query_row(params![lane.chat.0, lane.topic.0], |row| row.get(0))
+        .optional()?)
 }
 
 /// Puts a question back to the front of its lane, not to be taken before `due_ms`.

@@ -391,7 +391,7 @@ mod tests {
         let store = Store::in_memory().unwrap();
         assert_eq!(salt(&store.db).unwrap(), None);
         let first = install_salt(&store.db, "abab").unwrap();
-        assert_eq!(first, "ab".repeat(16));
+        assert_eq!(first, "abab");
         assert_eq!(install_salt(&store.db, "cdcd").unwrap(), first);
     }
 }

@@ -8,6 +8,8 @@ use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 /// Refused messages are kept this long for the operator.
 pub const PARKED_KEEP_MS: i64 = 30 * crate::types::DAY_MS;
+/// Pause of a message whose sending two ends of the program have cut off, longer with each further one.
+const AGAIN_MS: i64 = 5 * crate::types::SECOND_MS;
 
 /// What a row asks of Telegram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -325,14 +327,17 @@ pub fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
     promote(db, to)
 }
 
-/// Rows in flight when an earlier process ended are due again.
+/// Rows in flight when an earlier process ended are due again: at once, or, when they were so before,
+/// after a pause, so that a program that ends again and again does not say the same again and again.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn recover(db: &Connection) -> Result<usize> {
+pub fn recover(db: &Connection, now_ms: UnixMs) -> Result<usize> {
     Ok(db.execute(
-        "UPDATE outbox SET state = 0, due_ms = min(due_ms, created_ms) WHERE state = 1",
-        [],
+        "UPDATE outbox SET state = 0, due_ms = CASE WHEN attempts < 2 THEN min(due_ms, created_ms)
+           ELSE ?1 + ?2 * min(attempts - 1, 12) END
+          WHERE state = 1",
+        params![now_ms, AGAIN_MS],
     )?)
 }
 

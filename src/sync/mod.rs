@@ -400,3 +400,6 @@ pub struct Outside<'a> {
     /// Told after each request.
     pub progress: &'a mut dyn FnMut(&Report),
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,13 @@
 //! `cargo run --release --example pool_bench [DAYS] [SEED]`: the pool of keys beside three plain
 //! strategies, as a Markdown table.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    dead_code,
+    reason = "a simulation shared by a test and an example: a wrong number should stop it"
+)]
 
 #[path = "pool_ours.rs"]
 mod ours;

@@ -2,10 +2,14 @@
 //! Gemini that keeps the true counters and answers as api-reference B4 says, kills at random.
 //! One seed, one run: the same numbers every time.
 
+#[path = "pool_gemini.rs"]
+mod gemini;
+
+pub use gemini::LIMITS;
+use gemini::{Gemini, INPUT_TOKENS, model_position};
 use nanorand::{Rng, WyRand};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
-use svs_bot::calendar::pacific_day;
-use svs_bot::types::model::{ModelFailure, QuotaHit, Usage, Window};
+use std::collections::BTreeMap;
+use svs_bot::types::model::{ModelFailure, Usage};
 use svs_bot::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
 
 /// 2026-11-10, 00:00 in California.
@@ -14,16 +18,6 @@ pub const PATIENCE_MS: i64 = 5 * MINUTE_MS;
 const WORKERS: usize = 64;
 /// How long a model is overloaded.
 const OVERLOAD_MS: i64 = 20 * MINUTE_MS;
-const INPUT_TOKENS: u32 = 800;
-
-/// True limits of the free tier (api-reference B5), by model.
-pub const LIMITS: [(&str, usize, u32); 5] = [
-    ("gemini-3.5-flash-lite", 15, 500),
-    ("gemini-3.1-flash-lite", 15, 500),
-    ("gemini-3.8-flash", 5, 20),
-    ("gemini-3.6-flash", 5, 20),
-    ("gemini-3.1-pro-preview", 0, 0),
-];
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -103,77 +97,6 @@ impl Report {
     }
 }
 
-/// The emulated Gemini.
-#[derive(Default)]
-struct Gemini {
-    pairs: BTreeMap<(usize, usize), Counter>,
-    /// When each model is overloaded next, from and until.
-    overload: [(UnixMs, UnixMs); LIMITS.len()],
-}
-
-#[derive(Default)]
-struct Counter {
-    minute: VecDeque<UnixMs>,
-    day: i64,
-    count: u32,
-}
-
-fn model_position(model: &str) -> usize {
-    LIMITS.iter().position(|(name, ..)| *name == model).expect("a model of the plan")
-}
-
-fn quota(window: Window, limit: u32, retry_ms: i64) -> ModelFailure {
-    let learned = vec![(window, false, limit)];
-    ModelFailure::Quota(QuotaHit {
-        window,
-        tokens: false,
-        limit: Some(limit),
-        retry_ms: Some(retry_ms),
-        learned,
-    })
-}
-
-impl Gemini {
-    fn counter(&mut self, project: usize, model: usize, now_ms: UnixMs) -> &mut Counter {
-        let counter = self.pairs.entry((project, model)).or_default();
-        let day = pacific_day(now_ms);
-        if counter.day != day {
-            counter.day = day;
-            counter.count = 0;
-        }
-        while counter.minute.front().is_some_and(|at| *at <= now_ms - MINUTE_MS) {
-            counter.minute.pop_front();
-        }
-        counter
-    }
-
-    fn ask(&mut self, project: usize, model: usize, now_ms: UnixMs) -> Result<Usage, ModelFailure> {
-        let (_, rpm, rpd) = LIMITS[model];
-        if rpd == 0 {
-            let mut failure = quota(Window::Day, 0, 9_000);
-            if let ModelFailure::Quota(hit) = &mut failure {
-                hit.window = Window::Nothing;
-            }
-            return Err(failure);
-        }
-        let overloaded = self.overload[model].0 <= now_ms && now_ms < self.overload[model].1;
-        let counter = self.counter(project, model, now_ms);
-        if counter.count >= rpd {
-            return Err(quota(Window::Day, rpd, 9_000));
-        }
-        if counter.minute.len() >= rpm {
-            let retry_ms = counter.minute[0] + MINUTE_MS - now_ms;
-            return Err(quota(Window::Minute, rpm as u32, retry_ms));
-        }
-        counter.count += 1;
-        counter.minute.push_back(now_ms);
-        if overloaded {
-            return Err(ModelFailure::Overloaded);
-        }
-        Ok(Usage { input: INPUT_TOKENS, output: 300 })
-    }
-}
-
 #[derive(Clone)]
 struct Question {
     role: Role,
@@ -208,32 +131,14 @@ enum Event {
     Midnight,
 }
 
-struct Due(UnixMs, u64, Event);
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        (self.0, self.1) == (other.0, other.1)
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (other.0, other.1).cmp(&(self.0, self.1))
-    }
-}
-
 /// Runs a strategy through a plan.
 pub struct World<'a> {
     plan: Plan,
     strategy: &'a mut dyn Strategy,
     dice: WyRand,
     gemini: Gemini,
-    due: BinaryHeap<Due>,
+    /// By time, then by the order they were put in.
+    due: BTreeMap<(UnixMs, u64), Event>,
     serial: u64,
     waiting: Vec<Question>,
     /// By ticket of this run.
@@ -257,7 +162,7 @@ impl<'a> World<'a> {
             strategy,
             dice,
             gemini: Gemini::default(),
-            due: BinaryHeap::new(),
+            due: BTreeMap::new(),
             serial: 0,
             waiting: Vec::new(),
             asking: BTreeMap::new(),
@@ -277,7 +182,7 @@ impl<'a> World<'a> {
 
     fn put(&mut self, at_ms: UnixMs, event: Event) {
         self.serial += 1;
-        self.due.push(Due(at_ms, self.serial, event));
+        self.due.insert((at_ms, self.serial), event);
     }
 
     pub fn run(mut self) -> Report {
@@ -290,7 +195,7 @@ impl<'a> World<'a> {
         }
         self.plan_kill(START_MS);
         let end_ms = START_MS + self.plan.days * DAY_MS;
-        while let Some(Due(at_ms, _, event)) = self.due.pop() {
+        while let Some(((at_ms, _), event)) = self.due.pop_first() {
             if at_ms > end_ms {
                 break;
             }
@@ -377,7 +282,7 @@ impl<'a> World<'a> {
                 return;
             }
             Event::Hour => return self.look(now),
-            Event::Midnight => return self.midnight(now),
+            Event::Midnight => return self.midnight(),
         }
         let sends = self.dispatch(now);
         if now.unix_ms >= self.next_kill_ms {
@@ -556,7 +461,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn midnight(&mut self, now: Now) {
+    fn midnight(&mut self) {
         let day = std::mem::take(&mut self.demand);
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
         let projects = {

@@ -23,6 +23,7 @@ new_box() {
     : >"$FAKE/systemctl.calls"
 }
 
+# shellcheck disable=SC2120 # arguments are for the faulty runs below
 cutover() { "$SCRATCH/scripts/cutover.sh" --root "$BOX" --watch 2s "$@"; }
 rollback() { "$SCRATCH/scripts/rollback.sh" --root "$BOX" --old svs-bot-go "$@"; }
 active() { [ -e "$FAKE/active.$1" ]; }

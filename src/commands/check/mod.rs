@@ -88,7 +88,7 @@ pub struct Ways<'a> {
     pub supabase: Call<'a>,
 }
 
-/// Runs the command; `local` is what [`gather`] found on this machine.
+/// Runs the command; `local` is what [`gather()`] found on this machine.
 ///
 /// # Errors
 /// Stdout is closed.

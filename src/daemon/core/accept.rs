@@ -5,6 +5,7 @@ use super::{Count, State, Step, words};
 use crate::daemon::event::Fetched;
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::access;
+use crate::engine::persona::clean_name;
 use crate::engine::session::{self, Ask, Decision, Facts, Refusal, SessionFact, SessionMove};
 use crate::engine::speech::{self, Speech};
 use crate::engine::task;
@@ -213,7 +214,7 @@ impl State {
                 if let Some(oldest) = evict {
                     people::end_session(db, oldest)?;
                 }
-                let name = setting.user.name();
+                let name = &clean_name(setting.user.name());
                 people::open_session(
                     db,
                     setting.lane,
@@ -255,6 +256,8 @@ impl State {
             inbox::delay(db, setting.row, now.unix_ms + ALBUM_WAIT_MS)?;
         }
         self.live.pending += 1;
+        // Also while no key is free: whoever comes now is told how long it will take.
+        self.live.blocked_until_ms.remove(&question.class);
         Ok(())
     }
 

@@ -56,7 +56,8 @@ impl State {
 
     fn next_question(&mut self, db: &Db, now: Now) -> Result<Option<(i64, i64)>> {
         let oldest_first = (self.live.takes + 1).is_multiple_of(FAIR_TURN_EVERY);
-        let mut oldest: Option<(i64, i64, i64)> = None;
+        // Of one page of updates all came at the same instant: then the row tells who was first.
+        let mut oldest: Option<((i64, i64), i64)> = None;
         for class in classes() {
             if self.live.blocked_until_ms.contains_key(&class) {
                 continue;
@@ -67,11 +68,11 @@ impl State {
             if !oldest_first {
                 return Ok(Some((row, class)));
             }
-            if oldest.is_none_or(|(_, _, before_ms)| received_ms < before_ms) {
-                oldest = Some((row, class, received_ms));
+            if oldest.is_none_or(|(before, _)| (received_ms, row) < before) {
+                oldest = Some(((received_ms, row), class));
             }
         }
-        Ok(oldest.map(|(row, class, _)| (row, class)))
+        Ok(oldest.map(|((_, row), class)| (row, class)))
     }
 
     fn take_up(&mut self, db: &Db, row: i64, class: i64, step: &mut Step, now: Now) -> Result<()> {
@@ -124,19 +125,25 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let until_ms = until_ms.max(now.unix_ms + 50);
-        self.live
-            .blocked_until_ms
-            .insert(class, until_ms.min(now.unix_ms + self.config.patience_ms));
         // Whoever would have to wait longer than patience allows is told now and not later.
         let too_late_ms = until_ms - self.config.patience_ms;
-        for row in inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)? {
+        let overdue =
+            inbox::overdue(db, class, too_late_ms.saturating_add(1), OVERDUE_PER_TURN_MAX)?;
+        // Behind whoever is told now others come forward: they are looked at in the next turn.
+        let all_patient = overdue.is_empty();
+        let look_again_ms = match all_patient {
+            true => until_ms.min(now.unix_ms + self.config.patience_ms),
+            false => now.unix_ms + 1,
+        };
+        for row in overdue {
             let asking = inbox::load(db, row)?;
             let until = words::until(lang_of(&asking), until_ms, now.unix_ms);
             let speech = Speech::QuotaUntil { until: &until };
             self.give_up(db, &asking, &speech, AnswerOutcome::Refused, step, now)?;
         }
+        self.live.blocked_until_ms.insert(class, look_again_ms);
         let wait_ms = until_ms - now.unix_ms;
-        if wait_ms >= TELL_WAIT_MS {
+        if all_patient && wait_ms >= TELL_WAIT_MS {
             for row in inbox::untold(db, class, OVERDUE_PER_TURN_MAX)? {
                 let asking = inbox::load(db, row)?;
                 inbox::set_told(db, row)?;
@@ -340,13 +347,11 @@ impl State {
         }
         match settle::next(failure, asking.attempts, waited_ms, self.config.patience_ms) {
             Next::Elsewhere => {
-                let tried = self.live.tried.entry(asking.id).or_default();
-                if settle::blames_model(failure) && !tried.iter().any(|known| known == model) {
-                    tried.push(model.to_owned());
-                }
+                self.not_there_again(asking.id, failure, model);
                 inbox::put_back(db, asking.id, 0)
             }
             Next::Later { after_ms } => {
+                self.not_there_again(asking.id, failure, model);
                 let after_ms = self.jitter_ms(after_ms);
                 inbox::put_back(db, asking.id, now.unix_ms + after_ms)
             }
@@ -355,6 +360,17 @@ impl State {
                 let (speech, outcome) = failure_words(&reason, &limit);
                 self.give_up(db, asking, &speech, outcome, step, now)
             }
+        }
+    }
+
+    /// The question goes to another model next, when this one is why it failed.
+    fn not_there_again(&mut self, row: i64, failure: &ModelFailure, model: &str) {
+        if !settle::blames_model(failure) {
+            return;
+        }
+        let tried = self.live.tried.entry(row).or_default();
+        if !tried.iter().any(|known| known == model) {
+            tried.push(model.to_owned());
         }
     }
 
@@ -383,7 +399,10 @@ impl State {
     fn finished(&mut self, db: &Db, asking: &Asking, now: Now) -> Result<()> {
         self.live.pending = self.live.pending.saturating_sub(1);
         self.live.tried.remove(&asking.id);
-        inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)
+        let next = inbox::finish(db, asking.id, asking.question.lane, now.unix_ms)?;
+        // Who comes forward is told as well when it will take long.
+        next.map(|class| self.live.blocked_until_ms.remove(&class));
+        Ok(())
     }
 }
 
@@ -414,9 +433,10 @@ fn lang_of(asking: &Asking) -> Lang {
 
 pub(super) fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
+    let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
-        0 => format!("@{}", question.name),
-        round => format!("@{}, {round}/{}", question.name, question.rounds_max),
+        0 => format!("@{name}"),
+        round => format!("@{name}, {round}/{}", question.rounds_max),
     })
 }
 

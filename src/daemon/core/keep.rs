@@ -77,11 +77,14 @@ impl State {
     }
 
     /// Begins to stop: no new polls, no new questions.
-    pub(super) fn stop(&mut self, now: Now) {
-        if !matches!(self.live.phase, Phase::Stopping { .. }) {
-            log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
-            self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
+    pub(super) fn stop(&mut self, db: &Db, now: Now) -> Result<()> {
+        if matches!(self.live.phase, Phase::Stopping { .. }) {
+            return Ok(());
         }
+        log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
+        self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
+        // A second signal ends the program at once: that too is no crash.
+        watch::end(db)
     }
 
     /// What another program asked for through the database.
@@ -107,7 +110,7 @@ impl State {
             Phase::Stopping { until_ms } => {
                 if until_ms <= now.unix_ms {
                     inbox::recover(db)?;
-                    outbox::recover(db)?;
+                    outbox::recover(db, now.unix_ms)?;
                     self.live.end = Some(End::Stopped);
                 } else if !in_hand && self.may_finish_sending(db, now)? {
                     self.live.end = Some(End::Stopped);
@@ -116,7 +119,7 @@ impl State {
             Phase::Draining => {
                 let answered =
                     !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
-                if answered && !self.has_unsynced(db)? {
+                if answered && !self.has_unsynced(db, now)? {
                     self.live.end = Some(End::Drained);
                 }
             }

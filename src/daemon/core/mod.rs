@@ -198,7 +198,7 @@ impl Core {
         // After refusals that are no busy disk, one event at a time finds the one to blame.
         let most = if state.refused < REFUSED_TOGETHER_MAX { EVENTS_PER_TURN_MAX } else { 1 };
         let taken = events.len().min(most);
-        let durability = state.durability(events, now);
+        let durability = state.durability(&store.db, events, now)?;
         let saved = state.live.clone();
         let mut batch: VecDeque<Event> = events.drain(..taken).collect();
         let mut step = Step::default();
@@ -236,21 +236,22 @@ impl Core {
 
 impl State {
     /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
-    fn durability(&self, events: &VecDeque<Event>, now: Now) -> Durability {
+    fn durability(&self, db: &Db, events: &VecDeque<Event>, now: Now) -> Result<Durability> {
         let takes_in = events
             .iter()
             .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
         // What ends in this turn makes room for what begins in it.
-        let ends = events.iter().filter(|event| matches!(event, Event::Asked(_))).count();
-        let asking = self.live.asking.len().saturating_sub(ends);
-        let asks = asking < self.config.workers && self.live.pending as usize > asking;
+        let ended = |event: &&Event| matches!(event, Event::Asked(_));
+        let answered =
+            |event: &&Event| matches!(event, Event::Asked(asked) if asked.result.is_ok());
+        let asking = self.live.asking.len().saturating_sub(events.iter().filter(ended).count());
+        let pending =
+            (self.live.pending as usize).saturating_sub(events.iter().filter(answered).count());
+        let asks = asking < self.config.workers && pending > asking;
         let stale =
             self.live.unsynced_since_ms.is_some_and(|since| since + SYNC_AFTER_MS <= now.unix_ms);
-        if takes_in || asks || stale || self.may_sync(now) {
-            Durability::Disk
-        } else {
-            Durability::Process
-        }
+        let disk = takes_in || asks || stale || self.may_sync(now) && self.has_unsynced(db, now)?;
+        Ok(if disk { Durability::Disk } else { Durability::Process })
     }
 
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
@@ -288,10 +289,7 @@ impl State {
             }
             Event::Ready(result) => self.ready(db, result, now),
             Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
-            Event::Stop => {
-                self.stop(now);
-                Ok(())
-            }
+            Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),
             Event::Synced(result) => self.synced(db, result, now),
@@ -396,10 +394,10 @@ fn kind_of(event: Option<&Event>) -> &'static str {
 ///
 /// # Errors
 /// As SQLite says.
-pub fn recover(store: &mut Store) -> Result<(usize, usize)> {
+pub fn recover(store: &mut Store, now: Now) -> Result<(usize, usize)> {
     store.write(Durability::Process, |tx| {
         watch::begin(tx)?;
-        Ok((inbox::recover(tx)?, outbox::recover(tx)?))
+        Ok((inbox::recover(tx)?, outbox::recover(tx, now.unix_ms)?))
     })
 }
 

@@ -15,6 +15,8 @@ const POLL_LIMIT: u32 = 100;
 /// First wait after a failed poll; doubles up to the last.
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
+/// After so many failed polls in a row the bot is not ready; a refused token needs only one.
+const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
@@ -38,11 +40,9 @@ impl State {
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
             let limit = if polling.limit == 0 { POLL_LIMIT } else { polling.limit };
-            step.jobs.push(Job::Poll {
-                offset: self.live.offset,
-                timeout_s: POLL_TIMEOUT_S,
-                limit,
-            });
+            // The first poll returns at once: whether polling works is known without a long wait.
+            let timeout_s = if polling.last_ok_ms == 0 { 0 } else { POLL_TIMEOUT_S };
+            step.jobs.push(Job::Poll { offset: self.live.offset, timeout_s, limit });
         }
     }
 
@@ -119,12 +119,13 @@ impl State {
                 (backoff_ms, format!("telegram: {}", error.text))
             }
             PollFailure::Unreadable(why) => {
-                // One update of the page is to blame: find it alone.
-                self.live.polling.limit = 1;
+                // One update of the page is to blame: find it alone, or get past it in a whole page.
+                self.live.polling.limit = u32::from(self.live.polling.limit != 1);
                 (backoff_ms, format!("telegram: a page of updates cannot be read: {why}"))
             }
         };
         let polling = &mut self.live.polling;
+        polling.unready |= polling.failures >= FAILURES_UNREADY;
         if polling.trouble != trouble {
             log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
             polling.trouble = trouble;

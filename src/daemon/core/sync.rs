@@ -34,6 +34,12 @@ impl State {
         let dice = self.roll_wide();
         let mut run = match self.sync_run.take() {
             Some(run) => run,
+            None if !self.has_unsynced(db, now)? => {
+                // Nothing to send is a success, and costs neither a request nor a sync of the disk.
+                status::note_sync(db, now.unix_ms, None)?;
+                self.live.sync_due_ms = self.next_sync_ms(&Report::default(), now);
+                return Ok(());
+            }
             None => SyncRun::new(Options {
                 holder: format!("daemon {}", self.pid),
                 rows_max: self.config.sync_batch_rows as usize,
@@ -128,7 +134,7 @@ impl State {
     }
 
     /// Whether a drain has to wait for rows.
-    pub(super) fn has_unsynced(&self, db: &Db) -> Result<bool> {
+    pub(super) fn has_unsynced(&self, db: &Db, now: Now) -> Result<bool> {
         if self.config.supabase.is_none() || self.dry_run {
             return Ok(false);
         }
@@ -140,7 +146,7 @@ impl State {
                 return Ok(true);
             }
         }
-        Ok(false)
+        Ok(crate::store::sync::due_erasure(db, now.unix_ms)?.is_some())
     }
 
     fn roll_wide(&mut self) -> u64 {

@@ -5,6 +5,7 @@ use super::accept::Setting;
 use super::{State, Step, words};
 use crate::daemon::event::{Job, Purpose};
 use crate::engine::access;
+use crate::engine::persona::clean_name;
 use crate::engine::policy::LangChoice;
 use crate::engine::speech::{self, OwnerStatus, Speech};
 use crate::store::Db;
@@ -49,7 +50,7 @@ impl State {
         }
         let owner = access::may_command(at.message, at.role);
         let text = match (name, private) {
-            ("start", _) => self.line(at, &Speech::Start { name: at.user.name() }),
+            ("start", _) => self.line(at, &Speech::Start { name: &clean_name(at.user.name()) }),
             ("help", _) => self.line(at, &Speech::Help { owner: owner && private }),
             ("status", _) if owner && private => self.owner_status(db, at.lang, now)?,
             ("status", _) => self.person_status(db, at, now)?,

@@ -5,6 +5,7 @@ use super::accept::Setting;
 use super::{State, Step, keep};
 use crate::daemon::event::{Job, Purpose};
 use crate::engine::keypool::Notice;
+use crate::engine::persona::clean_name;
 use crate::engine::speech::{self, Scope, Speech};
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
@@ -38,8 +39,10 @@ impl State {
                 (speech::say(lang, &Speech::KnockAllow), format!("{ALLOW}{}", at.user.id)),
                 (speech::say(lang, &Speech::KnockDeny), format!("{DENY}{}", at.user.id)),
             ];
-            let text =
-                speech::say(lang, &Speech::KnockOwner { user: at.user.id, name: at.user.name() });
+            let text = speech::say(
+                lang,
+                &Speech::KnockOwner { user: at.user.id, name: &clean_name(at.user.name()) },
+            );
             let lane = Lane { chat: ChatId(owner.0), topic: TopicId(0) };
             let what = Outgoing {
                 markup: telegram::inline_keyboard(&labels),

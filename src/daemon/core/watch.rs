@@ -17,6 +17,8 @@ const SYNC_FAILING_MS: i64 = HOUR_MS;
 const DISK_BYTES_LOW: u64 = 100 << 20;
 /// Told when less than this part of today's quota is left.
 const QUOTA_LEFT_PERCENT: u64 = 10;
+/// A program that ends again and again says so this often.
+const CRASH_TOLD_EVERY_MS: i64 = HOUR_MS;
 
 /// `meta` rows: what owners know already, and how the last run ended.
 const TOLD_DEAD: &str = "told_dead_keys";
@@ -25,6 +27,7 @@ const TOLD_DISK: &str = "told_disk";
 const TOLD_QUOTA: &str = "told_quota";
 const TOLD_VERSION: &str = "told_version";
 const TOLD_CRASH: &str = "told_crash";
+const TOLD_CRASH_MS: &str = "told_crash_ms";
 const SYNC_FAILING_SINCE: &str = "sync_failing_since_ms";
 const RUNNING: &str = "running";
 const CRASHES: &str = "crashes";
@@ -43,7 +46,7 @@ pub(super) fn begin(db: &Db) -> Result<bool> {
     Ok(crashed)
 }
 
-/// Notes that a run ended in order.
+/// Notes that a run ends, or was asked to end, in order.
 ///
 /// # Errors
 /// As SQLite says.
@@ -155,9 +158,12 @@ impl State {
 
     fn watch_starts(&self, db: &Db, now: Now) -> Result<()> {
         let crashes = meta::get(db, CRASHES)?.unwrap_or_default();
-        if !crashes.is_empty() && meta::get(db, TOLD_CRASH)?.as_deref() != Some(crashes.as_str()) {
+        let told_ms = meta::get_i64(db, TOLD_CRASH_MS)?.unwrap_or(0);
+        let news = meta::get(db, TOLD_CRASH)?.as_deref() != Some(crashes.as_str());
+        if !crashes.is_empty() && news && told_ms + CRASH_TOLD_EVERY_MS <= now.unix_ms {
             self.tell_owner(db, &Speech::Restarted, now)?;
             meta::set(db, TOLD_CRASH, &crashes)?;
+            meta::set(db, TOLD_CRASH_MS, &now.unix_ms.to_string())?;
         }
         let version = env!("CARGO_PKG_VERSION");
         let told = meta::get(db, TOLD_VERSION)?;

@@ -1,6 +1,6 @@
 //! Owns: the status listener of contract §6: its thread, its connections, their bounds.
 //! May not: touch the database, wait for the event loop, start without a guard.
-//! Invariant: memory is bounded by [`CONNECTIONS_MAX`] heads and replies, whoever connects.
+//! Invariant: memory is bounded by `CONNECTIONS_MAX` heads and replies, whoever connects.
 
 mod chart;
 mod guard;

@@ -98,6 +98,7 @@ fn poll(
     let mut bytes = 0;
     let mut broken: Option<String> = None;
     let mut full = false;
+    let mut numberless = false;
     let response = tools
         .net
         .telegram_stream(&request, &mut |chunk| {
@@ -108,8 +109,9 @@ fn poll(
                     return;
                 }
                 bytes += element.len();
-                if let Some(update) = fetched(tools, &element) {
-                    updates.push(update);
+                match fetched(tools, &element) {
+                    Some(update) => updates.push(update),
+                    None => numberless = true,
                 }
             });
             match fed {
@@ -129,6 +131,10 @@ fn poll(
     let mut response = response?;
     if let Some(why) = broken.filter(|_| response.status == 200) {
         return Err(PollFailure::Unreadable(why));
+    }
+    if numberless && response.status == 200 {
+        // Nothing to confirm: the same page would come again at once.
+        return Err(PollFailure::Unreadable("updates without a number".to_owned()));
     }
     response.body = splitter.into_envelope();
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
@@ -186,13 +192,18 @@ fn generate(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Result<Reply
         }
         flow
     };
-    let response = if job.media.is_empty() {
+    let result = if job.media.is_empty() {
         tools
             .net
             .gemini(&job.key, &gemini::generate(&args), &mut on_chunk)
-            .map_err(|error| network_failure(&error))?
+            .map_err(|error| network_failure(&error))
     } else {
-        media::generate(tools, job, &args, &mut on_chunk)?
+        media::generate(tools, job, &args, &mut on_chunk)
+    };
+    let response = match result {
+        // What broke after the last word took nothing away.
+        Err(ModelFailure::Network { .. }) if reader.is_complete() => return reader.finish(),
+        other => other?,
     };
     if !(200..300).contains(&response.status) {
         return Err(gemini::classify(response.status, &response.body, response.retry_after_s));
@@ -228,15 +239,16 @@ fn send(tools: &Tools, sending: Box<Sending>) -> Event {
 
 fn request_of(sending: &Sending) -> Request {
     let what = &sending.what;
+    let message = telegram::SendMessage {
+        lane: what.lane,
+        text: &what.text,
+        html: what.html,
+        reply_to: (what.reply_to != MessageId(0)).then_some(what.reply_to),
+        markup: &what.markup,
+        silent: what.silent,
+    };
     match what.kind {
-        Kind::Send => telegram::send_message(&telegram::SendMessage {
-            lane: what.lane,
-            text: &what.text,
-            html: what.html,
-            reply_to: (what.reply_to != MessageId(0)).then_some(what.reply_to),
-            markup: &what.markup,
-            silent: what.silent,
-        }),
+        Kind::Send => telegram::send_message(&message),
         Kind::Edit => telegram::edit_message(
             what.lane.chat,
             what.message,
@@ -245,9 +257,9 @@ fn request_of(sending: &Sending) -> Request {
             &what.markup,
         ),
         Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
+        Kind::Rich if what.message == MessageId(0) => telegram::send_rich_message(&message),
         Kind::Rich => {
-            let some = |id: MessageId| (id != MessageId(0)).then_some(id);
-            telegram::send_rich(what.lane, &what.text, some(what.reply_to), some(what.message))
+            telegram::edit_rich_message(what.lane.chat, what.message, &what.text, &what.markup)
         }
         Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
     }

@@ -1,8 +1,8 @@
 //! Owns: the bench that an overloaded model sits on, and the storm guard that pauses the whole pool.
 //! May not: know quotas.
 
+use super::Pool;
 use super::rows::BenchRow;
-use super::{Pool, WHOLE_POOL};
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 use std::collections::VecDeque;
 
@@ -188,7 +188,6 @@ impl Pool {
             // What made this storm does not make the next one.
             old.quiet = false;
         }
-        log::debug!("pool {WHOLE_POOL}: paused after refusals of {} projects", projects.len());
         news.then_some(self.pause.until_ms)
     }
 }

@@ -4,9 +4,9 @@
 //! The order (contract §2): the models of the wanted tier, first over all groups of the role, then,
 //! when those are spent, over the reserve; then the same for the tier below. Inside a group the key
 //! with most left of today, ties by dice. A pause of a second or two of the role's own keys is
-//! waited for before the reserve or a weaker model is taken. Who is neither owner, vip nor guest of
-//! the last tier steps down before a model's day ends, not after: the last fifth (premium: tenth) of
-//! a pair is used only when nothing below is left.
+//! waited for before the reserve or a weaker model is taken. Whoever is neither owner nor vip steps
+//! down a tier before a model's day ends, not after: the last fifth (premium: tenth) of a pair is
+//! used only when nothing below is left.
 
 use super::pair::{Blocked, Moment, Pair, Reason};
 use super::{Key, Pool};

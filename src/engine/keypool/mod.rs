@@ -9,6 +9,7 @@
 
 mod bench;
 mod choose;
+mod keys;
 mod pair;
 mod projects;
 mod rows;

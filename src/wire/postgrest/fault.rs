@@ -301,3 +301,7 @@ fn column_of_42703(message: &str) -> String {
     let name = name.rsplit('.').next().unwrap_or_default();
     if name.len() <= NAME_BYTES_MAX { name.to_owned() } else { String::new() }
 }
+
+#[cfg(test)]
+#[path = "fault_tests.rs"]
+mod tests;

@@ -1,0 +1,263 @@
+//! Whole runs against a table in memory, under seeded faults; the real PostgREST is driven by
+//! `scripts/test.d/supabase.py`.
+
+use super::*;
+use crate::json;
+use crate::store::history::{Turn, add};
+use crate::types::{ChatId, TopicId, UserId};
+use crate::wire::{Method, NetErrorKind};
+use std::collections::BTreeMap;
+
+/// What the next request meets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Meets {
+    Nothing,
+    /// Done, the reply lost.
+    Lost,
+    /// Done only after a later request.
+    Late,
+    Cut,
+    Unavailable,
+    TooLarge,
+}
+
+/// `chat_history` by id, and requests that commit late.
+#[derive(Default)]
+struct Remote {
+    rows: BTreeMap<i64, String>,
+    late: Vec<Request>,
+    poison: Option<&'static str>,
+    requests: usize,
+}
+
+fn gone() -> std::result::Result<Response, NetError> {
+    Err(NetError { maybe_done: true, kind: NetErrorKind::Cut, text: "cut".to_owned() })
+}
+
+impl Remote {
+    fn call(&mut self, request: &Request, meets: Meets) -> std::result::Result<Response, NetError> {
+        self.requests += 1;
+        let answer = |status, body: &str| {
+            Ok(Response { status, body: body.as_bytes().to_vec(), ..Response::default() })
+        };
+        match meets {
+            Meets::Cut => gone(),
+            Meets::Unavailable => answer(503, "<html>"),
+            Meets::TooLarge if request.body.as_ref().is_some_and(|body| body.len() > 400) => {
+                answer(413, "")
+            }
+            Meets::Late => {
+                self.late.push(request.clone());
+                gone()
+            }
+            Meets::Lost => {
+                let _ = self.carry_out(request);
+                gone()
+            }
+            Meets::Nothing | Meets::TooLarge => self.carry_out(request),
+        }
+    }
+
+    fn carry_out(&mut self, request: &Request) -> std::result::Result<Response, NetError> {
+        let ok = |status, body: String| {
+            Ok(Response { status, body: body.into_bytes(), ..Response::default() })
+        };
+        match request.method {
+            Method::Post => {
+                let body = json::parse(request.body.as_deref().unwrap().as_bytes()).unwrap();
+                let rows: Vec<(i64, String)> = body
+                    .root()
+                    .list()
+                    .map(|row| {
+                        (
+                            row.at("id").i64().unwrap(),
+                            row.at("message_text").str().unwrap().to_owned(),
+                        )
+                    })
+                    .collect();
+                if rows.iter().any(|(_, text)| self.poison == Some(text.as_str())) {
+                    return ok(
+                        400,
+                        r#"{"code":"23514","message":"violates check constraint \"c\""}"#
+                            .to_owned(),
+                    );
+                }
+                let mut new = Vec::new();
+                for (id, text) in rows {
+                    if let std::collections::btree_map::Entry::Vacant(free) = self.rows.entry(id) {
+                        free.insert(text);
+                        new.push(format!("{{\"id\":{id}}}"));
+                    }
+                }
+                ok(201, format!("[{}]", new.join(",")))
+            }
+            // Which rows are there: ours, every one of them made at 5 µs by person 2 in chat 1.
+            Method::Get => {
+                let list = request.path.split("in.(").nth(1).unwrap().split(')').next().unwrap();
+                let marks: Vec<String> = list
+                    .split(',')
+                    .filter(|id| self.rows.contains_key(&id.parse().unwrap()))
+                    .map(|id| format!(r#"{{"id":{id},"chat_id":1,"user_id":2,"created_at":"1970-01-01T00:00:00.000005"}}"#))
+                    .collect();
+                ok(200, format!("[{}]", marks.join(",")))
+            }
+            _ => ok(204, String::new()),
+        }
+    }
+}
+
+fn store_with(texts: &[String]) -> Store {
+    let mut store = Store::in_memory().unwrap();
+    store
+        .write(Durability::Process, |db| {
+            for message in texts {
+                add(db, &turn(message))?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    store
+}
+
+fn turn(message: &str) -> Turn<'_> {
+    Turn {
+        session: 0,
+        chat: ChatId(1),
+        topic: TopicId(0),
+        user: UserId(2),
+        username: "ann",
+        message,
+        response: "yo",
+        model: "m",
+        metadata: "{}",
+        created_us: 5,
+    }
+}
+
+fn options(rows_max: usize) -> Options {
+    Options { holder: "sync 1".to_owned(), rows_max, bytes_max: 1 << 20, retry_parked: false }
+}
+
+fn run(
+    store: &mut Store,
+    options: Options,
+    remote: &mut Remote,
+    meets: &mut dyn FnMut() -> Meets,
+) -> Report {
+    let mut now_ms = 1_000_000;
+    let waited = std::cell::Cell::new(0);
+    drive(
+        store,
+        options,
+        &mut Outside {
+            call: &mut |request| remote.call(request, meets()),
+            now: &mut || {
+                now_ms += 1;
+                Now { unix_ms: now_ms + waited.get() }
+            },
+            wait: &mut |ms| waited.set(waited.get() + ms),
+            dice: &mut || 0x1234_5678_9abc_def0,
+            progress: &mut |_| {},
+        },
+    )
+    .unwrap()
+}
+
+fn texts(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("text {n}")).collect()
+}
+
+fn arrived(remote: &Remote) -> Vec<String> {
+    remote.rows.values().cloned().collect()
+}
+
+#[test]
+fn ten_thousand_batches_under_faults_arrive_once() {
+    let mut dice = 7_u64;
+    let mut draw = move || {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        dice >> 33
+    };
+    let wanted = texts(20_000);
+    let mut store = store_with(&wanted);
+    let mut remote = Remote::default();
+    let mut runs = 0;
+    loop {
+        let mut meets = || match draw() % 10 {
+            0 => Meets::Lost,
+            1 => Meets::Late,
+            2 => Meets::Cut,
+            3 => Meets::Unavailable,
+            4 => Meets::TooLarge,
+            _ => Meets::Nothing,
+        };
+        let report = run(&mut store, options(2), &mut remote, &mut meets);
+        for request in std::mem::take(&mut remote.late) {
+            let _ = remote.carry_out(&request);
+        }
+        runs += 1;
+        assert!(runs < 20_000, "no progress");
+        if report.exit_code() == 0 {
+            break;
+        }
+        assert_eq!(report.exit_code(), 75, "{report:?}");
+    }
+    assert!(remote.requests >= 10_000, "{}", remote.requests);
+    assert_eq!(arrived(&remote), wanted);
+}
+
+#[test]
+fn a_refused_row_is_found_by_halves_and_the_rest_goes_on() {
+    let mut wanted = texts(1_000);
+    let mut store = store_with(&wanted);
+    let mut remote = Remote { poison: Some("text 637"), ..Remote::default() };
+    let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
+    assert_eq!((report.history.sent, report.history.parked, report.exit_code()), (999, 1, 1));
+    assert_eq!(report.parked, ["chat_history 638: 23514 c"]);
+    assert!(report.requests <= 2 + 2 * 10, "{} requests", report.requests);
+    // Set aside is not refused again; asked for, it is tried again.
+    let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
+    assert_eq!((report.history.parked_before, report.requests, report.exit_code()), (1, 0, 0));
+    remote.poison = None;
+    let again = Options { retry_parked: true, ..options(500) };
+    let report = run(&mut store, again, &mut remote, &mut || Meets::Nothing);
+    assert_eq!((report.history.sent, report.exit_code()), (1, 0));
+    wanted.sort();
+    let mut found = arrived(&remote);
+    found.sort();
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn a_table_that_refuses_everything_is_not_emptied_into_the_parked() {
+    let mut store = store_with(&vec!["same".to_owned(); 300]);
+    let mut remote = Remote { poison: Some("same"), ..Remote::default() };
+    let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
+    assert_eq!(report.history.parked, i64::from(REFUSED_MAX));
+    assert_eq!(report.history.pending, 300 - i64::from(REFUSED_MAX));
+    assert_eq!(report.error.as_ref().map(|error| error.kind), Some("refused"));
+}
+
+#[test]
+fn nobody_there_ends_soon_and_loses_nothing() {
+    let mut store = store_with(&texts(10));
+    let mut remote = Remote::default();
+    let report = run(&mut store, options(500), &mut remote, &mut || Meets::Cut);
+    assert_eq!((report.exit_code(), report.history.pending), (75, 10));
+    assert!(report.requests <= u64::from(FAILURES_MAX), "{report:?}");
+}
+
+#[test]
+fn one_lease_for_all() {
+    let cases = [("daemon 7", 0), ("sync 7", 75)];
+    for (holder, code) in cases {
+        let mut store = store_with(&texts(1));
+        store
+            .write(Durability::Process, |db| rows::take_lease(db, holder, 1_000_000, 1_050_000))
+            .unwrap();
+        let mut remote = Remote::default();
+        let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
+        assert_eq!((report.exit_code(), report.requests), (code, 0), "{holder}");
+        assert_eq!(report.held_by.as_deref(), Some(holder));
+    }
+}
