@@ -1,5 +1,10 @@
 //! Answers as people see them: the real daemon against the played services, files in, growing text out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![allow(clippy::cast_possible_truncation, reason = "bytes made up from small numbers")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the daemon lives in real time; every wait is bounded"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

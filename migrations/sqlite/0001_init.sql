@@ -76,7 +76,7 @@ CREATE TABLE outbox (
   topic_id    INTEGER NOT NULL DEFAULT 0,
   -- the inbox row this answers, 0 for a notice
   inbox_id    INTEGER NOT NULL DEFAULT 0,
-  -- 'send', 'edit', 'document', 'delete', 'callback' …
+  -- 'send', 'edit', 'document', 'delete', 'rich'
   kind        TEXT NOT NULL DEFAULT 'send',
   text        TEXT NOT NULL,
   -- what is sent when Telegram refuses the formatting

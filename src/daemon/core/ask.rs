@@ -2,6 +2,7 @@
 //! May not: know a key's rules (the pool) or a model's errors (the wire).
 
 use super::accept::class_of;
+use super::along::{failure_words, guess_tokens, metadata, with_context};
 use super::{Asked as InFlight, Count, Phase, State, Step, words};
 use crate::calendar;
 use crate::daemon::event::{AskJob, Asked, Job};
@@ -16,7 +17,7 @@ use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
-use crate::types::model::{Finish, MediaTrouble, ModelFailure, Reply};
+use crate::types::model::{Finish, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
@@ -464,56 +465,5 @@ fn edit_on(what: &mut Outgoing, asking: &Asking) {
     if asking.preview != MessageId(0) {
         what.kind = Kind::Edit;
         what.message = asking.preview;
-    }
-}
-
-/// About four bytes of Latin or one character of Chinese to a token (api-reference B7); rather more.
-fn guess_tokens(asking: &Asking) -> u32 {
-    let text = &asking.question.text;
-    let wide = text.chars().filter(|c| !c.is_ascii()).count();
-    let tokens = wide + (text.len().saturating_sub(wide * 3)) / 4 + 400;
-    u32::try_from(tokens + asking.question.media.len() * 1_500).unwrap_or(u32::MAX)
-}
-
-fn with_context(context: &str, text: &str, lang: Lang) -> String {
-    if context.is_empty() {
-        return text.to_owned();
-    }
-    let intro = match lang {
-        Lang::Zh => "（回复的内容）",
-        Lang::En => "(In reply to:)",
-    };
-    let quoted = context.lines().map(|line| format!("> {line}")).collect::<Vec<_>>().join("\n");
-    format!("{intro}\n{quoted}\n\n{text}")
-}
-
-fn metadata(asking: &Asking) -> String {
-    let Some(media) = asking.question.media.first() else { return "{}".to_owned() };
-    let bytes: u64 = asking.question.media.iter().map(|file| file.size).sum();
-    format!(
-        "{{\"media\":\"{}\",\"files\":{},\"bytes\":{bytes}}}",
-        media.kind.name(),
-        asking.question.media.len()
-    )
-}
-
-fn failure_words<'a>(
-    reason: &'a settle::GiveUp,
-    media_limit: &'a str,
-) -> (Speech<'a>, AnswerOutcome) {
-    match reason {
-        settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
-        settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
-        settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
-        settle::GiveUp::Media(MediaTrouble::Gone) => (Speech::MediaGone, AnswerOutcome::Failed),
-        settle::GiveUp::Media(MediaTrouble::TooLarge) => {
-            (Speech::MediaTooLarge { limit: media_limit }, AnswerOutcome::Refused)
-        }
-        settle::GiveUp::Media(MediaTrouble::Unknown) => {
-            (Speech::MediaUnknown, AnswerOutcome::Refused)
-        }
-        settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
-        settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
-        settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),
     }
 }

@@ -4,6 +4,7 @@
 //! nothing has happened, the events are kept and everything cached is read again from the rows.
 
 mod accept;
+mod along;
 mod ask;
 mod keep;
 mod poll;
