@@ -26,9 +26,10 @@ pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A pooled connection older than this is not trusted; Telegram closes after about 75 s.
 const IDLE_AGE: Duration = Duration::from_secs(50);
-/// Idle connections kept per host and in all; more would hold TLS buffers for nothing.
-const IDLE_PER_HOST_MAX: usize = 4;
-const IDLE_MAX: usize = 8;
+/// Idle connections kept per host: as many as there are workers, within these bounds. Fewer than are used at
+/// once means a handshake for most calls under load; each costs some 30 KiB for [`IDLE_AGE`].
+const IDLE_PER_HOST_MIN: usize = 4;
+const IDLE_PER_HOST_MAX: usize = 16;
 /// Gemini and Supabase's firewall want a plain agent name (api-reference C1).
 const USER_AGENT: &str = concat!("svs-bot/", env!("CARGO_PKG_VERSION"));
 
@@ -61,7 +62,7 @@ impl Net {
     /// A roots file that cannot be read or holds no certificate, in operator's words.
     pub fn new(config: &Config) -> Result<Self, String> {
         let token = config.bot_token.expose();
-        let connections = config.workers.clamp(IDLE_PER_HOST_MAX, IDLE_MAX);
+        let connections = config.workers.clamp(IDLE_PER_HOST_MIN, IDLE_PER_HOST_MAX);
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)

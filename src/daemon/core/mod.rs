@@ -203,12 +203,14 @@ impl Core {
         let saved = state.live.clone();
         let mut batch: VecDeque<Event> = events.drain(..taken).collect();
         let mut step = Step::default();
+        let before = store.changes();
         let result = store.write(durability, |tx| state.work(tx, &batch, &mut step, now));
+        let wrote = store.changes() != before;
         match result {
             Ok(()) => {
                 batch.clear();
                 state.refused = 0;
-                state.committed(durability, &mut step, now);
+                state.committed(durability, wrote, &mut step, now);
                 let wake_ms = state.wake_ms(&store.db, events.is_empty(), now)?;
                 Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
             }
@@ -297,11 +299,12 @@ impl State {
         }
     }
 
-    fn committed(&mut self, durability: Durability, step: &mut Step, now: Now) {
-        self.live.unsynced_since_ms = match (durability, self.live.unsynced_since_ms) {
-            (Durability::Disk, _) => None,
-            (Durability::Process, Some(since)) => Some(since),
-            (Durability::Process, None) => Some(now.unix_ms),
+    fn committed(&mut self, durability: Durability, wrote: bool, step: &mut Step, now: Now) {
+        self.live.unsynced_since_ms = match (durability, wrote, self.live.unsynced_since_ms) {
+            // A transaction that wrote nothing was not synced, and has nothing to sync.
+            (Durability::Disk, true, _) => None,
+            (Durability::Process, true, None) => Some(now.unix_ms),
+            (_, _, since) => since,
         };
         for count in step.counts.drain(..) {
             match count {
