@@ -65,7 +65,11 @@ pub fn run(command: &Command) -> Outcome {
             match drain::ask_daemon(args, &place, &now, &clock::pause, &mut out, &mut err)? {
                 Some(code) => Ok(code),
                 // Nobody runs: what is stored is answered and sent right here.
-                None => daemon(&args.env_file, &args.data_dir, false, true, env),
+                None => {
+                    let code = daemon(&args.env_file, &args.data_dir, false, true, env)?;
+                    drain::finished(args, &place, &mut out)?;
+                    Ok(code)
+                }
             }
         }
         Command::Sync(args) => {
@@ -106,7 +110,7 @@ pub fn run(command: &Command) -> Outcome {
             forget::run(args, &data_only(&args.env_file, &args.data_dir, env)?, now(), &mut out)
         }
         Command::Backup(args) => {
-            backup::run(args, &data_only(&args.env_file, &args.data_dir, env)?)
+            backup::run(args, &data_only(&args.env_file, &args.data_dir, env)?, &mut out)
         }
     }
 }

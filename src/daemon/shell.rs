@@ -106,6 +106,16 @@ pub fn run(start: Start<'_>) -> Ended {
         ),
         None => None,
     };
+    log::info!(
+        "svs-bot {} starts: data in {}, {} keys, {}",
+        env!("CARGO_PKG_VERSION"),
+        start.data_dir.display(),
+        start.config.keys.len(),
+        start.config.http_addr.map_or_else(
+            || "no status page".to_owned(),
+            |addr| format!("status on http://{addr}/")
+        ),
+    );
     let workers = start.config.workers + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -239,6 +249,9 @@ impl Shell<'_> {
             Ok((config, tools)) => {
                 (self.start.reopen_log)(&config);
                 self.tools = Arc::new(tools);
+                for name in fixed_at_start(&self.start.config, &config) {
+                    log::warn!("{name}: changed: it takes effect at the next start");
+                }
                 self.core.reconfigure(config, now);
                 log::info!("settings read again");
             }
@@ -278,6 +291,18 @@ fn watch_signals(sender: &UnboundedSender<Event>) {
             }
         });
     }
+}
+
+/// Settings that only a start takes over, of those that have changed.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("HTTP_ADDR", old.http_addr != new.http_addr),
+        ("HTTP_TOKEN", old.http_token != new.http_token),
+        ("TELEGRAM_BOT_TOKEN", old.bot_token != new.bot_token),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
