@@ -25,7 +25,7 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 /// Until a probe's reply is in.
 const PROBE_TIMEOUT_MS: u64 = 15_000;
 /// How long the pairing link is waited for.
-const PAIR_MS: i64 = 10 * MINUTE_MS;
+const PAIR_MS: i64 = 15 * MINUTE_MS;
 /// Between two looks whether somebody was paired.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -175,7 +175,7 @@ fn pair(place: &Place, out: &mut dyn Write) -> Result<Option<UserId>, Failure> {
     } else {
         None
     };
-    let told = writeln!(out, "Open this link in Telegram within 10 minutes:\n\n  {link}\n");
+    let told = writeln!(out, "Open this link in Telegram within 15 minutes:\n\n  {link}\n");
     told.map_err(|error| Failure::failed(format!("writing: {error}")))?;
     let until_ms = clock.now().unix_ms + PAIR_MS;
     let mut found = None;

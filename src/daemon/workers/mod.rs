@@ -201,7 +201,7 @@ fn generate(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Result<Reply
         media::generate(tools, job, &args, &mut on_chunk)
     };
     let response = match result {
-        // What broke after the last word took nothing away.
+        // The connection broke after the last word: asking again would only cost quota.
         Err(ModelFailure::Network { .. }) if reader.is_complete() => return reader.finish(),
         other => other?,
     };
@@ -249,6 +249,10 @@ fn request_of(sending: &Sending) -> Request {
     };
     match what.kind {
         Kind::Send => telegram::send_message(&message),
+        Kind::Rich if what.message == MessageId(0) => telegram::send_rich_message(&message),
+        Kind::Rich => {
+            telegram::edit_rich_message(what.lane.chat, what.message, &what.text, &what.markup)
+        }
         Kind::Edit => telegram::edit_message(
             what.lane.chat,
             what.message,
@@ -257,10 +261,6 @@ fn request_of(sending: &Sending) -> Request {
             &what.markup,
         ),
         Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
-        Kind::Rich if what.message == MessageId(0) => telegram::send_rich_message(&message),
-        Kind::Rich => {
-            telegram::edit_rich_message(what.lane.chat, what.message, &what.text, &what.markup)
-        }
         Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
     }
 }

@@ -39,9 +39,9 @@ pub struct Reader {
     usage: Usage,
     failure: Option<ModelFailure>,
     too_long: bool,
-    stopped: bool,
     /// No more bytes will come.
     at_end: bool,
+    stopped: bool,
 }
 
 impl Reader {
@@ -59,8 +59,8 @@ impl Reader {
             usage: Usage::default(),
             failure: None,
             too_long: false,
-            stopped: false,
             at_end: false,
+            stopped: false,
         }
     }
 
@@ -69,14 +69,14 @@ impl Reader {
         &self.text
     }
 
-    /// Nothing more is wanted: the text so far is the answer, unless it is complete.
-    pub fn stop(&mut self) {
-        self.stopped = true;
-    }
-
     /// Whether all is there even if the connection breaks now: the reason of the end has come.
     pub fn is_complete(&self) -> bool {
         self.failure.is_none() && (self.too_long || self.finish.is_some() || self.block.is_some())
+    }
+
+    /// Nothing more is wanted: the text so far is the answer, unless it is complete.
+    pub fn stop(&mut self) {
+        self.stopped = true;
     }
 
     /// Takes the next bytes; breaks when no more are wanted.
