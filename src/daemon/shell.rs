@@ -54,6 +54,8 @@ pub struct Start<'a> {
     pub dry_run: bool,
     /// Answer what is stored and end; no polling.
     pub drain: bool,
+    /// Take messages in and ask no question yet; a hang-up ends it too.
+    pub hold_questions: bool,
     /// `$NOTIFY_SOCKET`
     pub notify_socket: Option<String>,
     /// How often systemd wants a sign of life; `None` never.
@@ -90,8 +92,11 @@ pub fn run(start: Start<'_>) -> Ended {
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
-    let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
+    let mut core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
         .map_err(Failure::failed)?;
+    if start.hold_questions {
+        core.hold_questions();
+    }
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
     let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
     // Lives as long as the process: a stopping daemon still says how it is.
@@ -156,7 +161,7 @@ struct Shell<'a> {
 impl Shell<'_> {
     async fn turn_until_end(&mut self) -> End {
         let (sender, mut receiver) = unbounded_channel();
-        watch_signals(&sender);
+        watch_signals(&sender, self.start.hold_questions);
         if let Some(stop) = self.start.stop.take() {
             let sender = sender.clone();
             tokio::spawn(async move {
@@ -267,12 +272,12 @@ async fn wait(receiver: &mut UnboundedReceiver<Event>, events: &mut VecDeque<Eve
     }
 }
 
-fn watch_signals(sender: &UnboundedSender<Event>) {
+fn watch_signals(sender: &UnboundedSender<Event>, hangup_stops: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let watched = [
         (SignalKind::terminate(), true),
         (SignalKind::interrupt(), true),
-        (SignalKind::hangup(), false),
+        (SignalKind::hangup(), hangup_stops),
     ];
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {

@@ -38,7 +38,8 @@ const MEMORY_CHARS_MAX: usize = 200_000;
 impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
     pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
-        if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
+        let ending = matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some();
+        if ending || self.hold {
             return Ok(());
         }
         self.live.blocked_until_ms.retain(|_, until_ms| *until_ms > now.unix_ms);

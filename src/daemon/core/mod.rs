@@ -145,6 +145,8 @@ pub struct State {
     pub(crate) data_version: i64,
     pub(crate) live: Live,
     pub(crate) dry_run: bool,
+    /// Questions are stored and not asked.
+    pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
     pub(crate) started_ms: UnixMs,
