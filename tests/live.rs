@@ -130,6 +130,7 @@ impl World {
                 data_dir: &folder,
                 dry_run: false,
                 drain: false,
+                hold_questions: false,
                 notify_socket: None,
                 watchdog_ms: None,
                 reread: Box::new(|| Err("no settings file".into())),
