@@ -143,7 +143,9 @@ compile() {
     local c_flags="-ffile-prefix-map=$sources=/svs-bot -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$into=/target"
     c_flags+=' -fno-unwind-tables -fno-asynchronous-unwind-tables'
     [ -z "$features" ] || args+=(--features "$features")
-    local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0)
+    local sqlite
+    sqlite=$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')
+    local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite")
     if [ "$chosen" = debian ]; then
         # Debian has no crt objects for musl; zig brings its own.
         flags+=$'\x1f''-Clink-self-contained=no'

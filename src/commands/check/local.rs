@@ -91,7 +91,8 @@ fn settings(config: &Config, local: &Local) -> Vec<Item> {
             format!("{} can be written by others (mode {:03o})", file.path, file.mode & 0o777),
             format!("chmod 600 {}", file.path),
         ),
-        Some(file) if file.mode & 0o044 != 0 => Item::warn(
+        // Its group may read it: that is how the service does when root owns the file.
+        Some(file) if file.mode & 0o004 != 0 => Item::warn(
             "settings file",
             format!("{} can be read by others (mode {:03o})", file.path, file.mode & 0o777),
             format!("chmod 600 {}", file.path),
