@@ -284,7 +284,6 @@ fn ago(what: &str, at_ms: Option<UnixMs>, now_ms: UnixMs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commands::EXIT_FAILED;
     use crate::config::Config;
     use crate::daemon::http::example;
 
