@@ -110,6 +110,10 @@ put_settings() {
         say "kept     $ETC/env"
     else
         install -m 0600 "${env:-$HERE/svs-bot.env.example}" "$ETC/env"
+        # So that commands typed by a person find the same data as the service does.
+        if ! grep -qE '^(export )?DATA_DIR=' "$ETC/env"; then
+            printf '\n# where the service keeps its data\nDATA_DIR=%s\n' "$DATA" >>"$ETC/env"
+        fi
         say "made     $ETC/env"
     fi
     owned "root:$USER_NAME" 0640 "$ETC/env"

@@ -15,6 +15,7 @@ fn chat(input: &str) -> String {
                 data_dir,
                 dry_run: false,
                 drain: false,
+                hold_questions: false,
                 notify_socket: None,
                 watchdog_ms: None,
                 reread: Box::new(|| Err("the demo has no settings file".into())),

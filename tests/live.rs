@@ -1,5 +1,10 @@
 //! Answers as people see them: the real daemon against the played services, files in, growing text out.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+#![allow(clippy::cast_possible_truncation, reason = "bytes made up from small numbers")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the daemon lives in real time; every wait is bounded"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -46,6 +51,16 @@ impl Default for Setup {
 
 impl World {
     fn start(setup: Setup) -> Self {
+        let change = setup.change;
+        let mut world = Self::start_idle(setup);
+        let mut config = world.config();
+        change(&mut config);
+        world.run(config);
+        world
+    }
+
+    /// The stand-ins alone.
+    fn start_idle(setup: Setup) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder =
@@ -78,15 +93,19 @@ impl World {
             journal: None,
         })
         .unwrap();
+        Self { telegram, gemini, folder, stop: None, daemon: None }
+    }
+
+    fn config(&self) -> Config {
         let key = |secret: &str| KeySetting {
             secret: Secret::new(secret),
             group: Group::A,
             project: Some(secret.into()),
         };
-        let mut config = Config {
+        Config {
             bot_token: Secret::new(TOKEN),
-            telegram_url: telegram.url(),
-            gemini_url: gemini.url(),
+            telegram_url: self.telegram.url(),
+            gemini_url: self.gemini.url(),
             keys: vec![key("key-one"), key("key-two")],
             key_rpm: Limit::Unlimited,
             lite_rpd: Limit::Unlimited,
@@ -99,11 +118,7 @@ impl World {
             supabase: None,
             http_addr: None,
             ..Config::sample()
-        };
-        (setup.change)(&mut config);
-        let mut world = Self { telegram, gemini, folder, stop: None, daemon: None };
-        world.run(config);
-        world
+        }
     }
 
     fn run(&mut self, config: Config) {
@@ -115,6 +130,7 @@ impl World {
                 data_dir: &folder,
                 dry_run: false,
                 drain: false,
+                hold_questions: false,
                 notify_socket: None,
                 watchdog_ms: None,
                 reread: Box::new(|| Err("no settings file".into())),
@@ -160,7 +176,7 @@ impl Drop for World {
         let ended = self.daemon.take().map(JoinHandle::join);
         drop(std::fs::remove_dir_all(&self.folder));
         if !std::thread::panicking() {
-            assert!(matches!(ended, Some(Ok(()))), "the daemon ended in a panic");
+            assert!(matches!(ended, None | Some(Ok(()))), "the daemon ended in a panic");
         }
     }
 }
@@ -212,5 +228,15 @@ fn jpeg(size: usize) -> Vec<u8> {
     start.into_iter().chain((0..).map(|n: usize| (n % 251) as u8)).take(size).collect()
 }
 
+/// Words enough to come in so many pieces of a stream.
+fn words(pieces: usize) -> String {
+    let all = (0..pieces * 3).map(|n| format!("word{n:03}")).collect::<Vec<_>>();
+    all.join(" ") + " end"
+}
+
 #[path = "live/media.rs"]
 mod media;
+#[path = "live/rich.rs"]
+mod rich;
+#[path = "live/show.rs"]
+mod show;

@@ -38,6 +38,8 @@ CREATE TABLE inbox (
   album       TEXT NOT NULL DEFAULT '',
   -- 1: the answer begins with @name (groups)
   addressed   INTEGER NOT NULL DEFAULT 0,
+  -- the message that shows the growing answer and becomes it; 0 none
+  preview_id  INTEGER NOT NULL DEFAULT 0,
   -- the update as Telegram sent it, secrets masked; kept only when parked
   body        TEXT,
   reason      TEXT NOT NULL DEFAULT '',
@@ -74,7 +76,7 @@ CREATE TABLE outbox (
   topic_id    INTEGER NOT NULL DEFAULT 0,
   -- the inbox row this answers, 0 for a notice
   inbox_id    INTEGER NOT NULL DEFAULT 0,
-  -- 'send', 'edit', 'document', 'delete', 'callback' …
+  -- 'send', 'edit', 'document', 'delete', 'rich'
   kind        TEXT NOT NULL DEFAULT 'send',
   text        TEXT NOT NULL,
   -- what is sent when Telegram refuses the formatting

@@ -4,13 +4,14 @@
 use super::{EXIT_OK, Failure, Outcome};
 use crate::cli;
 use crate::store::Store;
+use std::io::Write;
 use std::path::Path;
 
 /// Copies the database of `data_dir` to a new file, mode 0600, while the daemon may be running.
 ///
 /// # Errors
 /// There is no database, the file exists, or the disk says no.
-pub fn run(args: &cli::Backup, data_dir: &Path) -> Outcome {
+pub fn run(args: &cli::Backup, data_dir: &Path, out: &mut dyn Write) -> Outcome {
     use std::os::unix::fs::OpenOptionsExt;
     let target = Path::new(&args.file);
     let store = Store::open_existing(data_dir).map_err(Failure::failed)?;
@@ -28,5 +29,7 @@ pub fn run(args: &cli::Backup, data_dir: &Path) -> Outcome {
         let _ = std::fs::remove_file(target);
         return Err(Failure::failed(error));
     }
+    writeln!(out, "backup: {} written", args.file)
+        .map_err(|error| Failure::failed(format!("writing: {error}")))?;
     Ok(EXIT_OK)
 }

@@ -65,7 +65,11 @@ pub fn run(command: &Command) -> Outcome {
             match drain::ask_daemon(args, &place, &now, &clock::pause, &mut out, &mut err)? {
                 Some(code) => Ok(code),
                 // Nobody runs: what is stored is answered and sent right here.
-                None => daemon(&args.env_file, &args.data_dir, false, true, env),
+                None => {
+                    let code = daemon(&args.env_file, &args.data_dir, false, true, env)?;
+                    drain::finished(args, &place, &mut out)?;
+                    Ok(code)
+                }
             }
         }
         Command::Sync(args) => {
@@ -106,7 +110,7 @@ pub fn run(command: &Command) -> Outcome {
             forget::run(args, &data_only(&args.env_file, &args.data_dir, env)?, now(), &mut out)
         }
         Command::Backup(args) => {
-            backup::run(args, &data_only(&args.env_file, &args.data_dir, env)?)
+            backup::run(args, &data_only(&args.env_file, &args.data_dir, env)?, &mut out)
         }
     }
 }
@@ -172,7 +176,7 @@ fn look(args: &cli::Check, environment: &Environment, out: &mut dyn Write) -> Ou
 fn play(_args: &cli::Demo, environment: &Environment) -> Outcome {
     let (sender, receiver) = daemon::stop_pair();
     let ways = demo::Ways {
-        serve: Box::new(move |config, dir| run_until(config, dir, receiver)),
+        serve: Box::new(move |config, dir| run_until(config, dir, false, receiver)),
         stop: Box::new(move || drop(sender)),
         clock: Arc::new(clock::system_ms),
         temp: environment.var("TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from),
@@ -183,12 +187,18 @@ fn play(_args: &cli::Demo, environment: &Environment) -> Outcome {
 }
 
 /// Runs a daemon in this process until `stop` says so; no signals of systemd, no settings file.
-pub(super) fn run_until(config: Config, dir: &Path, stop: daemon::StopReceiver) -> Outcome {
+pub(super) fn run_until(
+    config: Config,
+    dir: &Path,
+    hold_questions: bool,
+    stop: daemon::StopReceiver,
+) -> Outcome {
     daemon::run(daemon::Start {
         config,
         data_dir: dir,
         dry_run: false,
         drain: false,
+        hold_questions,
         notify_socket: None,
         watchdog_ms: None,
         reread: Box::new(|| Err("there is no settings file to read again".to_owned())),
@@ -282,6 +292,7 @@ fn daemon(
         data_dir: &place.data_dir,
         dry_run,
         drain,
+        hold_questions: false,
         notify_socket: environment.var("NOTIFY_SOCKET").map(str::to_owned),
         watchdog_ms: notify::watchdog_every_ms(
             environment.var("WATCHDOG_USEC"),

@@ -67,6 +67,15 @@ pub fn ask_daemon(
     }
 }
 
+/// Says that a drain without a daemon is done.
+///
+/// # Errors
+/// The database or stdout refuses.
+pub fn finished(args: &cli::Drain, place: &Place, out: &mut dyn Write) -> Outcome {
+    let store = Store::open_existing(&place.data_dir).map_err(Failure::failed)?;
+    finish(args.json, true, left(&store, place)?, out)
+}
+
 fn left(store: &Store, place: &Place) -> Result<[u64; 3], Failure> {
     let db = store.connection();
     let rows = match place.config.supabase {

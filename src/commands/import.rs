@@ -8,6 +8,7 @@ use super::{EXIT_LATER, EXIT_OK, Failure, Outcome, Place};
 use crate::calendar::{SECOND_US, Written};
 use crate::cli;
 use crate::config::{Environment, ZONE_TAKES, Zone};
+use crate::engine::mask::Masker;
 use crate::json;
 use crate::store::sync::{self as rows, Db, REMOTE_ID_MIN, Table};
 use crate::store::transfer::{self, Imported};
@@ -65,6 +66,7 @@ struct Inflow<'a> {
     history: Counts,
     registry: Counts,
     complaints: u64,
+    masker: Masker,
     err: &'a mut dyn Write,
 }
 
@@ -80,7 +82,13 @@ impl Inflow<'_> {
         self.history.read += 1;
         match row {
             Ok(row) if row.created_us < self.cutoff_us => self.history.skipped_old += 1,
-            Ok(row) => {
+            Ok(mut row) => {
+                // A secret of the settings is in no row of ours, wherever the row comes from.
+                for text in [&mut row.message, &mut row.response].into_iter().flatten() {
+                    if let Some(masked) = self.masker.mask(text) {
+                        *text = masked;
+                    }
+                }
                 self.bytes += row.bytes();
                 self.items.push(Item::History(row));
             }
@@ -204,6 +212,7 @@ pub fn run(
         history: Counts::default(),
         registry: Counts::default(),
         complaints: 0,
+        masker: crate::daemon::masker(&place.config),
         err,
     };
     let end = match (args.source.as_str(), args.file.as_deref()) {

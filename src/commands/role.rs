@@ -61,6 +61,11 @@ fn set(
             "role: BOT_OWNER_ID alone decides who is owner: change it there",
         ));
     }
+    if place.config.owner_ids.contains(&user) {
+        return Err(Failure::usage(
+            "role: BOT_OWNER_ID names this person, and it alone decides: change it there",
+        ));
+    }
     let until_ms = match span {
         None => 0,
         Some(span) => match config::duration_ms(span) {

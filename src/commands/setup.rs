@@ -25,7 +25,7 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 /// Until a probe's reply is in.
 const PROBE_TIMEOUT_MS: u64 = 15_000;
 /// How long the pairing link is waited for.
-const PAIR_MS: i64 = 10 * MINUTE_MS;
+const PAIR_MS: i64 = 15 * MINUTE_MS;
 /// Between two looks whether somebody was paired.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -148,9 +148,8 @@ fn probe(table: &str) -> Request {
     }
 }
 
-/// Shows the link and waits until somebody has opened it. What is received meanwhile is stored and
-/// answered by the bot: a daemon of this directory does the polling, ours for the time being when no
-/// other runs.
+/// Shows the link and waits until somebody has opened it. What is received meanwhile is stored for the
+/// bot: a daemon of this directory does the polling, else one of ours that asks no question yet.
 fn pair(place: &Place, out: &mut dyn Write) -> Result<Option<UserId>, Failure> {
     let clock = Clock::starting_at(0);
     let net = Net::new(&place.config).map_err(Failure::usage)?;
@@ -171,15 +170,20 @@ fn pair(place: &Place, out: &mut dyn Write) -> Result<Option<UserId>, Failure> {
     let (stop, stopped) = crate::daemon::stop_pair();
     let helper = if lock::holder(&place.data_dir).is_none() {
         let (config, dir) = (place.config.clone(), place.data_dir.clone());
-        Some(std::thread::spawn(move || super::dispatch::run_until(config, &dir, stopped)))
+        Some(std::thread::spawn(move || super::dispatch::run_until(config, &dir, true, stopped)))
     } else {
         None
     };
-    let told = writeln!(out, "Open this link in Telegram within 10 minutes:\n\n  {link}\n");
+    let told = writeln!(out, "Open this link in Telegram within 15 minutes:\n\n  {link}\n");
     told.map_err(|error| Failure::failed(format!("writing: {error}")))?;
     let until_ms = clock.now().unix_ms + PAIR_MS;
     let mut found = None;
     while found.is_none() && clock.now().unix_ms < until_ms {
+        if helper.as_ref().is_some_and(std::thread::JoinHandle::is_finished) {
+            return Err(Failure::failed(
+                "pairing: ended before anybody opened the link: run `svs-bot owner-link` later",
+            ));
+        }
         clock::pause(LOOK_EVERY);
         found = people::granted_owners(store.connection(), clock.now().unix_ms)
             .map_err(Failure::failed)?

@@ -8,7 +8,7 @@ use crate::daemon::http::status_json;
 use crate::daemon::quoting::{count, plain, size, span};
 use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::types::status::{Status, TABLES};
 use crate::types::{Now, UnixMs};
 use std::io::{self, Write};
@@ -32,9 +32,14 @@ pub struct Ways<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// The database is missing or cannot be read, or stdout is closed.
+/// The database cannot be read, or stdout is closed.
 pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Write) -> Outcome {
-    let store = Store::open_read_only(&place.data_dir).map_err(Failure::failed)?;
+    let store = match Store::open_read_only(&place.data_dir) {
+        // Before the first start there is nothing yet, and that is a status too.
+        Err(StoreError::Missing(_)) => Store::in_memory(),
+        opened => opened,
+    }
+    .map_err(Failure::failed)?;
     loop {
         let status = look(&store, place, (ways.now)())?;
         let text = if args.json {

@@ -1,11 +1,14 @@
 //! Owns: the closed lists of what can happen to the loop and what the loop can ask of a worker.
 //! May not: do either.
 
+use crate::engine::live::Pace;
 use crate::store::outbox::Sending;
 use crate::types::model::{ModelFailure, Reply};
 use crate::types::{ChatId, Incoming, Lane, Media, MessageId, Role, Secret, UpdateId, User};
 use crate::wire::telegram::TelegramError;
 use crate::wire::{NetError, Request, Response};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// One update as the poller read it.
 #[derive(Debug)]
@@ -117,7 +120,7 @@ pub enum SetupResult {
 }
 
 /// A finished call of the model.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked {
     /// The question's row.
     pub inbox: i64,
@@ -193,8 +196,10 @@ pub struct AskJob {
     pub media_max_bytes: u64,
     /// Whether to read the answer as it grows.
     pub stream: bool,
-    /// Whether to report the growing text.
-    pub report_growth: bool,
+    /// How often to report the growing text; never where none.
+    pub growth: Option<Pace>,
+    /// Set when enough is said: the text so far is the answer.
+    pub cancel: Arc<AtomicBool>,
     /// Bound of one call.
     pub timeout_ms: u64,
     /// For the log.

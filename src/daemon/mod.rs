@@ -22,6 +22,7 @@ mod shell;
 pub mod snapshot;
 pub mod workers;
 
+pub(crate) use shell::masker;
 pub use shell::{Ended, Reread, Start, StopReceiver, StopSender, run, stop_pair};
 
 /// Bytes of one reply of Supabase; a page has at most 1000 rows of what we sent.

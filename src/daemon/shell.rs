@@ -54,6 +54,8 @@ pub struct Start<'a> {
     pub dry_run: bool,
     /// Answer what is stored and end; no polling.
     pub drain: bool,
+    /// Take messages in and ask no question yet; a hang-up ends it too.
+    pub hold_questions: bool,
     /// `$NOTIFY_SOCKET`
     pub notify_socket: Option<String>,
     /// How often systemd wants a sign of life; `None` never.
@@ -90,8 +92,11 @@ pub fn run(start: Start<'_>) -> Ended {
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
-    let core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
+    let mut core = Core::new(store, start.config.clone(), start.dry_run, start.drain, clock.now())
         .map_err(Failure::failed)?;
+    if start.hold_questions {
+        core.hold_questions();
+    }
     let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
     let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
     // Lives as long as the process: a stopping daemon still says how it is.
@@ -106,6 +111,16 @@ pub fn run(start: Start<'_>) -> Ended {
         ),
         None => None,
     };
+    log::info!(
+        "svs-bot {} starts: data in {}, {} keys, {}",
+        env!("CARGO_PKG_VERSION"),
+        start.data_dir.display(),
+        start.config.keys.len(),
+        start.config.http_addr.map_or_else(
+            || "no status page".to_owned(),
+            |addr| format!("status on http://{addr}/")
+        ),
+    );
     let workers = start.config.workers + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -146,7 +161,7 @@ struct Shell<'a> {
 impl Shell<'_> {
     async fn turn_until_end(&mut self) -> End {
         let (sender, mut receiver) = unbounded_channel();
-        watch_signals(&sender);
+        watch_signals(&sender, self.start.hold_questions);
         if let Some(stop) = self.start.stop.take() {
             let sender = sender.clone();
             tokio::spawn(async move {
@@ -174,7 +189,8 @@ impl Shell<'_> {
                         let (tools, sender) = (Arc::clone(&self.tools), sender.clone());
                         tokio::task::spawn_blocking(move || {
                             // The loop may be gone at the very end; the rows know.
-                            let _ = sender.send(workers::run(&tools, job));
+                            let report = |event| drop(sender.send(event));
+                            report(workers::run(&tools, job, &report));
                         });
                     }
                     if let Some(end) = turn.end {
@@ -238,6 +254,9 @@ impl Shell<'_> {
             Ok((config, tools)) => {
                 (self.start.reopen_log)(&config);
                 self.tools = Arc::new(tools);
+                for name in fixed_at_start(&self.start.config, &config) {
+                    log::warn!("{name}: changed: it takes effect at the next start");
+                }
                 self.core.reconfigure(config, now);
                 log::info!("settings read again");
             }
@@ -253,12 +272,12 @@ async fn wait(receiver: &mut UnboundedReceiver<Event>, events: &mut VecDeque<Eve
     }
 }
 
-fn watch_signals(sender: &UnboundedSender<Event>) {
+fn watch_signals(sender: &UnboundedSender<Event>, hangup_stops: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let watched = [
         (SignalKind::terminate(), true),
         (SignalKind::interrupt(), true),
-        (SignalKind::hangup(), false),
+        (SignalKind::hangup(), hangup_stops),
     ];
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {
@@ -277,6 +296,18 @@ fn watch_signals(sender: &UnboundedSender<Event>) {
             }
         });
     }
+}
+
+/// Settings that only a start takes over, of those that have changed.
+fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
+    [
+        ("HTTP_ADDR", old.http_addr != new.http_addr),
+        ("HTTP_TOKEN", old.http_token != new.http_token),
+        ("TELEGRAM_BOT_TOKEN", old.bot_token != new.bot_token),
+    ]
+    .into_iter()
+    .filter_map(|(name, changed)| changed.then_some(name))
+    .collect()
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {

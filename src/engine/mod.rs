@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod keypool;
+pub mod live;
 pub mod mask;
 pub mod persona;
 pub mod policy;

@@ -149,7 +149,10 @@ pub fn decide(
             Decision::Ignore
         };
     }
-    let triggered = !matches!(trigger, Trigger::None | Trigger::OthersCommand);
+    if *trigger == Trigger::OthersCommand {
+        return Decision::Ignore;
+    }
+    let triggered = *trigger != Trigger::None;
     let rounds_max = policy.rounds_of(facts.role);
     let live = facts.session.filter(|session| is_live(policy, *session, rounds_max, now));
     if !triggered && (live.is_none() || !message.is_ordinary) {
@@ -303,6 +306,7 @@ mod tests {
         check(&facts, &group(), &Trigger::Mention, "ask 1/3 Open { slot: true, evict: None }");
         facts.session = live(1);
         check(&facts, &group(), &Trigger::None, "ask 2/3 Continue(7)");
+        check(&facts, &group(), &Trigger::OthersCommand, "Ignore");
         facts.session = live(3);
         check(&facts, &group(), &Trigger::None, "Ignore");
         check(&facts, &group(), &Trigger::Reply, "ask 1/3 Open { slot: true, evict: None }");

@@ -3,11 +3,13 @@
 //! Invariant: what is handed to the parser is bounded in depth and in number of values, because a
 //! tree of tinyjson's costs many times its text (budgets).
 
+mod member;
 mod page;
 mod scan;
 mod write;
 
-pub use page::{Element, PageError, PageSplitter, number_after};
+pub use member::member_number;
+pub use page::{Element, PageError, PageSplitter};
 pub use write::{Array, Object, quote};
 
 use std::fmt;
@@ -15,8 +17,10 @@ use tinyjson::JsonValue;
 
 /// Deepest nesting that is read; Telegram's and Gemini's stay below 20.
 pub const DEPTH_MAX: usize = 64;
-/// Most values (and keys) of one document.
+/// Most values (and keys) of one document; a full page of rows from Supabase has about half of it.
 pub const VALUES_MAX: usize = 50_000;
+/// Most values of a document that has no business being large: an update, an event of an answer.
+pub const SMALL_VALUES_MAX: usize = 20_000;
 
 /// A document that cannot be read, in lower-case words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,12 +45,24 @@ static NULL: JsonValue = JsonValue::Null;
 /// # Errors
 /// Not JSON, too deep, or too many values.
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
+    parse_within(bytes, VALUES_MAX)
+}
+
+/// As [`parse`], for documents that are small unless somebody means harm.
+///
+/// # Errors
+/// Not JSON, too deep, or more than [`SMALL_VALUES_MAX`] values.
+pub fn parse_small(bytes: &[u8]) -> Result<Value, JsonError> {
+    parse_within(bytes, SMALL_VALUES_MAX)
+}
+
+fn parse_within(bytes: &[u8], values_max: usize) -> Result<Value, JsonError> {
     let shape = scan::scan(bytes);
     if shape.depth > DEPTH_MAX {
         return Err(JsonError(format!("nested deeper than {DEPTH_MAX}")));
     }
-    if shape.values > VALUES_MAX {
-        return Err(JsonError(format!("more than {VALUES_MAX} values")));
+    if shape.values > values_max {
+        return Err(JsonError(format!("more than {values_max} values")));
     }
     let text = String::from_utf8_lossy(bytes);
     let parsed = if shape.lone_surrogate {
@@ -189,8 +205,47 @@ impl<'a> Ref<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A small fixed sequence of throws, so that a failing case can be thrown again.
+    pub(crate) struct Dice(u64);
+
+    impl Dice {
+        pub(crate) fn new(seed: u64) -> Self {
+            Self(seed)
+        }
+        /// Below `sides`; 0 when there are none.
+        pub(crate) fn below(&mut self, sides: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            usize::try_from(self.0 >> 33).unwrap() % sides.max(1)
+        }
+        /// Some document, with whatever is hard inside.
+        pub(crate) fn json(&mut self, depth: usize) -> String {
+            const WORDS: [&str; 8] =
+                ["", "]}", "[{", "a\"b", "\\", "result", "update_id", "\u{0}\u{2028}😀\n"];
+            let mut out = String::new();
+            match self.below(if depth == 0 { 3 } else { 5 }) {
+                0 => out.push_str(["null", "true", "-1.5e3", "0"][self.below(4)]),
+                1 | 2 => quote(&mut out, WORDS[self.below(WORDS.len())]),
+                3 => {
+                    let items: Vec<_> = (0..self.below(4)).map(|_| self.json(depth - 1)).collect();
+                    out = format!("[{}]", items.join(", "));
+                }
+                _ => {
+                    let mut members = Vec::new();
+                    for at in 0..self.below(4) {
+                        let name = format!("{}{at}", WORDS[self.below(WORDS.len())]);
+                        let mut quoted = String::new();
+                        quote(&mut quoted, &name);
+                        members.push(format!("{quoted} :{}", self.json(depth - 1)));
+                    }
+                    out = format!("{{{}}}", members.join(","));
+                }
+            }
+            out
+        }
+    }
 
     #[test]
     fn getters_name_the_path_of_what_is_wrong() {
@@ -207,15 +262,35 @@ mod tests {
 
     #[test]
     fn one_odd_character_does_not_cost_the_document() {
-        let cases: [(&[u8], &str); 5] = [
+        let cases: [(&[u8], &str); 9] = [
             (br#"{"t":"a\ud83db"}"#, "a\u{fffd}b"),
             (br#"{"t":"a\ud83d\ude00b"}"#, "a😀b"),
             (br#"{"t":"\ude00"}"#, "\u{fffd}"),
             (br#"{"t":"\\ud83d"}"#, "\\ud83d"),
             (b"{\"t\":\"a\xffb\"}", "a\u{fffd}b"),
+            (br#"{"t":"\ud83d\ud83d\ude00"}"#, "\u{fffd}😀"),
+            (br#"{"t":"\ud83d\n\ude00\ude00"}"#, "\u{fffd}\n\u{fffd}\u{fffd}"),
+            ("{\"t\":\"\\ude00é\\\\\"}".as_bytes(), "\u{fffd}é\\"),
+            (b"{\"t\":\"\xed\xa0\xbd\"}", "\u{fffd}\u{fffd}\u{fffd}"),
         ];
         for (bytes, want) in cases {
             assert_eq!(parse(bytes).unwrap().at("t").str(), Some(want), "{want:?}");
+        }
+    }
+
+    #[test]
+    fn broken_bytes_never_panic() {
+        let mut dice = Dice::new(3);
+        for _ in 0..2_000 {
+            let mut bytes = dice.json(4).into_bytes();
+            assert!(parse(&bytes).is_ok(), "{}", String::from_utf8_lossy(&bytes));
+            for _ in 0..=dice.below(3) {
+                let at = dice.below(bytes.len());
+                bytes[at] = b"\\\"ud8{[,]}:\xff0"[dice.below(13)];
+            }
+            let _ = parse(&bytes);
+            bytes.truncate(dice.below(bytes.len()));
+            let _ = parse(&bytes);
         }
     }
 
@@ -225,6 +300,9 @@ mod tests {
         assert_eq!(parse(deep.as_bytes()).unwrap_err().to_string(), "nested deeper than 64");
         let wide = format!("[{}1]", "1,".repeat(VALUES_MAX));
         assert_eq!(parse(wide.as_bytes()).unwrap_err().to_string(), "more than 50000 values");
+        let small = format!("[{}1]", "1,".repeat(SMALL_VALUES_MAX));
+        assert!(parse(small.as_bytes()).is_ok());
+        assert!(parse_small(small.as_bytes()).is_err());
         assert!(
             parse(b"{\"secret words").unwrap_err().to_string().starts_with("not JSON at line 1")
         );

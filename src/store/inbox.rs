@@ -61,6 +61,8 @@ pub struct Asking {
     pub lang: String,
     /// Whether the person was told that it may take long.
     pub told: bool,
+    /// The message that shows the growing answer and becomes it; 0 none.
+    pub preview: MessageId,
     /// All else.
     pub question: Queued,
 }
@@ -277,7 +279,8 @@ pub fn load(db: &Connection, id: i64) -> Result<Asking> {
     let mut asking = db
         .prepare_cached(
             "SELECT id, received_ms, attempts, role, lang, told, chat_id, topic_id, message_id,
-               user_id, class, session_id, round, rounds_max, name, text, context, album, addressed
+               user_id, class, session_id, round, rounds_max, name, text, context, album, addressed,
+               preview_id
              FROM inbox WHERE id = ?1",
         )?
         .query_row([id], read_asking)?;
@@ -299,6 +302,7 @@ fn read_asking(row: &Row<'_>) -> rusqlite::Result<Asking> {
         role: row.get(3)?,
         lang: row.get(4)?,
         told: row.get(5)?,
+        preview: MessageId(row.get(19)?),
         question: Queued {
             lane: Lane { chat: ChatId(row.get(6)?), topic: TopicId(row.get(7)?) },
             message: MessageId(row.get(8)?),
@@ -341,6 +345,26 @@ fn read_media(row: &Row<'_>) -> rusqlite::Result<Media> {
 /// As SQLite says.
 pub fn set_told(db: &Connection, id: i64) -> Result<()> {
     db.prepare_cached("UPDATE inbox SET told = 1 WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// The message that shows the growing answer; 0 none.
+///
+/// # Errors
+/// As SQLite says.
+pub fn preview(db: &Connection, id: i64) -> Result<MessageId> {
+    Ok(db
+        .prepare_cached("SELECT preview_id FROM inbox WHERE id = ?1")?
+        .query_row([id], |row| row.get(0).map(MessageId))?)
+}
+
+/// Remembers the message that shows the growing answer, so that no second one is ever begun.
+///
+/// # Errors
+/// As SQLite says.
+pub fn set_preview(db: &Connection, id: i64, message: MessageId) -> Result<()> {
+    db.prepare_cached("UPDATE inbox SET preview_id = ?2 WHERE id = ?1")?
+        .execute(params![id, message.0])?;
     Ok(())
 }
 
@@ -441,7 +465,7 @@ pub fn last_waiting(db: &Connection, lane: Lane) -> Result<Option<(i64, UserId, 
 /// As SQLite says.
 pub fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
     db.execute(
-        "UPDATE inbox SET chat_id = ?2 WHERE chat_id = ?1 AND state IN (1, 2)",
+        "UPDATE inbox SET chat_id = ?2, preview_id = 0 WHERE chat_id = ?1 AND state IN (1, 2)",
         params![from.0, to.0],
     )?;
     Ok(())

@@ -175,6 +175,8 @@ impl Store {
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "foreign_keys", true)?;
+        // What was deleted is overwritten: `forget` means it, and so do emptied queues.
+        db.pragma_update(None, "secure_delete", true)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         migrate(&mut db)?;

@@ -22,14 +22,17 @@ pub enum Kind {
     Document,
     /// Remove a message.
     Delete,
+    /// A rich message: `text` is its Markdown, `plain` the model's own; an edit where `message` is set.
+    Rich,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 5] = [
         (Self::Send, "send"),
         (Self::Edit, "edit"),
         (Self::Document, "document"),
         (Self::Delete, "delete"),
+        (Self::Rich, "rich"),
     ];
 
     fn name(self) -> &'static str {
@@ -232,6 +235,32 @@ pub fn strip_formatting(db: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
+/// Puts these in the place of a rich message that cannot be sent: the first at once and in its row,
+/// the others behind everything that waits in the chat.
+///
+/// # Errors
+/// As SQLite says.
+pub fn replace(db: &Connection, id: i64, with: &[Outgoing], now_ms: UnixMs) -> Result<()> {
+    let Some((first, others)) = with.split_first() else { return Ok(()) };
+    db.prepare_cached(
+        "UPDATE outbox SET state = 0, attempts = 0, kind = ?2, text = ?3, plain = ?4, html = ?5,
+           last = ?6, received_ms = ?7 WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        first.kind.name(),
+        first.text,
+        if first.plain == first.text { "" } else { first.plain.as_str() },
+        first.html,
+        first.last,
+        first.received_ms,
+    ])?;
+    for what in others {
+        add(db, what, now_ms)?;
+    }
+    Ok(())
+}
+
 /// Sends the row again at once without what it replied to, or outside its topic.
 ///
 /// # Errors
@@ -250,8 +279,11 @@ pub fn loosen(db: &Connection, id: i64, keep_topic: bool) -> Result<()> {
 /// # Errors
 /// As SQLite says.
 pub fn edit_becomes_send(db: &Connection, id: i64) -> Result<()> {
-    db.prepare_cached("UPDATE outbox SET state = 0, kind = 'send', message_id = 0 WHERE id = ?1")?
-        .execute([id])?;
+    db.prepare_cached(
+        "UPDATE outbox SET state = 0, message_id = 0,
+           kind = CASE kind WHEN 'rich' THEN 'rich' ELSE 'send' END WHERE id = ?1",
+    )?
+    .execute([id])?;
     Ok(())
 }
 
@@ -307,6 +339,16 @@ pub fn recover(db: &Connection, now_ms: UnixMs) -> Result<usize> {
           WHERE state = 1",
         params![now_ms, AGAIN_MS],
     )?)
+}
+
+/// Whether anything is still to be said in this chat.
+///
+/// # Errors
+/// As SQLite says.
+pub fn waits(db: &Connection, chat: ChatId) -> Result<bool> {
+    Ok(db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM outbox WHERE chat_id = ?1)")?
+        .query_row([chat.0], |row| row.get(0))?)
 }
 
 /// How many rows are unsent, those in flight included.

@@ -63,7 +63,8 @@ pub fn import_history(db: &Db, row: &HistoryRow<'_>, alias: Option<i64>) -> Resu
         row.model,
         row.metadata,
         row.created_us,
-        if row.remote_id == 0 { 0 } else { 4 },
+        // Brought in, so never sent from here: whoever wrote it sends it (contract §3).
+        4,
         row.remote_id
     ])?;
     Ok(Imported::New)

@@ -15,6 +15,8 @@ pub struct Usage {
 pub enum Finish {
     /// Complete.
     Stop,
+    /// The person stopped it; the text so far is the answer.
+    Stopped,
     /// Cut at the token limit; the text so far is usable.
     MaxTokens,
     /// Cut here because it passed our own bound on one answer.

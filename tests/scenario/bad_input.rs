@@ -4,6 +4,9 @@ use crate::world::World;
 use std::fmt::Write as _;
 use svs_bot::standin::telegram::Outcome;
 
+/// Contract §5.5; a debug build's code is itself several megabytes more.
+pub(crate) const PEAK_KIB_MAX: u64 = if cfg!(debug_assertions) { 28 << 10 } else { 20 << 10 };
+
 /// A message as JSON text, from user 7 in the private chat, with these further fields.
 fn message(update_id: i64, text: &str, more: &str) -> String {
     format!(
@@ -144,6 +147,8 @@ fn an_update_of_four_megabytes_holds_nobody_up() {
         page.push('\n');
     }
     check(&world, "four megabytes of page", &page);
+    world.settle();
+    assert!(world.peak_kib() < PEAK_KIB_MAX, "{} KiB", world.peak_kib());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a person in a chat sees (contract §4): triggers, headers, sessions, topics, slots.
 
-use crate::world::{BOT, NAME, OWNER, World};
+use crate::world::{BOT, NAME, OWNER, World, gemini_options};
 use svs_bot::standin::data::{Data, map};
 use svs_bot::standin::gemini::Act;
 
@@ -220,4 +220,31 @@ fn a_name_stays_on_its_line() {
         "{text:?}"
     );
     assert!(rest.contains("hello"), "{text:?}");
+}
+
+#[test]
+fn an_answer_grows_in_one_message_and_ends_whole() {
+    for (stream, chat) in [("edit", 7), ("edit", GROUP), ("auto", 7), ("auto", GROUP), ("draft", 7)]
+    {
+        let mut gemini = gemini_options();
+        gemini.pace_ms = 300;
+        let world = World::prepare(&[("STREAM", stream)], gemini);
+        world.run();
+        world.say(chat, 7, "admin, a growing answer");
+        world.until(&format!("a whole answer by {stream} in {chat}"), || {
+            let sent = world.telegram.sent();
+            sent.iter()
+                .any(|sent| sent.chat == chat && sent.text.contains("it will talk"))
+                .then_some(())
+        });
+        world.settle();
+        let sent = world.telegram.sent();
+        let here: Vec<_> = sent.iter().filter(|sent| sent.chat == chat && !sent.deleted).collect();
+        assert_eq!(here.len(), 1, "{stream} in {chat}: {here:#?}");
+        assert_eq!(here[0].text.starts_with("@user7, 1/3\n\n"), chat == GROUP, "{}", here[0].text);
+        assert_eq!(world.asked("growing").len(), 1);
+        let refused: Vec<_> =
+            world.telegram.calls().into_iter().filter(|call| call.status != 200).collect();
+        assert!(refused.is_empty(), "{stream} in {chat}: {refused:#?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! What Gemini answers (api-reference B3, B4): who is blamed, what is tried next, what the person reads.
 
+use crate::bad_input::PEAK_KIB_MAX;
 use crate::world::{KEY_1, KEY_2, OWNER, World};
 use svs_bot::standin::data::Data;
 use svs_bot::standin::gemini::{Act, Failure, Script, failure};
@@ -298,6 +299,7 @@ fn replies_that_are_no_answers_are_not_the_end() {
     });
     world.say(9, 9, "the next message");
     world.expect(9, "the next message");
+    assert!(world.peak_kib() < PEAK_KIB_MAX, "{} KiB", world.peak_kib());
 }
 
 #[test]

@@ -185,15 +185,15 @@ fn no_secret_is_written_anywhere() {
     broken.push('\n');
     world.control("push", &broken);
     for text in [
-        &format!("my token is {pasted}"),
-        &format!("{TOKEN}"),
-        &format!("key={other_key}&x"),
-        "leak",
-        "refused",
-        &format!("/start {pasted}"),
-        "an-unusual-word of mine",
+        format!("my token is {pasted}"),
+        TOKEN.to_owned(),
+        format!("key={other_key}&x"),
+        "leak".to_owned(),
+        "refused".to_owned(),
+        format!("/start {pasted}"),
+        "an-unusual-word of mine".to_owned(),
     ] {
-        world.say(7, 7, text);
+        world.say(7, 7, &text);
         world.settle();
     }
     world.signal("TERM");

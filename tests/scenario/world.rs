@@ -166,6 +166,13 @@ impl World {
         child.wait().unwrap();
     }
 
+    /// The most memory the process has ever held, in KiB.
+    pub(crate) fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let done =
             Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();

@@ -2,11 +2,13 @@
 //! May not: know a key's rules (the pool) or a model's errors (the wire).
 
 use super::accept::class_of;
+use super::along::{failure_words, guess_tokens, metadata, with_context};
 use super::{Asked as InFlight, Count, Phase, State, Step, words};
 use crate::calendar;
 use crate::daemon::event::{AskJob, Asked, Job};
 use crate::daemon::metrics::AnswerOutcome;
 use crate::engine::keypool::{Choice, Want};
+use crate::engine::live::{self, Way};
 use crate::engine::persona;
 use crate::engine::render;
 use crate::engine::settle::{self, Next};
@@ -15,7 +17,7 @@ use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::{Result, history, meta, people};
-use crate::types::model::{Finish, MediaTrouble, ModelFailure, Reply};
+use crate::types::model::{Finish, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
 /// Every so many takes go to whoever has waited longest, so that nobody starves (contract §4).
@@ -25,7 +27,7 @@ const OVERDUE_PER_TURN_MAX: u32 = 64;
 /// Typing is shown when an answer takes longer than this; most need it, instant ones do not.
 const TYPING_AFTER_MS: i64 = 400;
 /// Typing lasts 5 s at Telegram (api-reference A4).
-const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
+pub(super) const TYPING_EVERY_MS: i64 = 4 * SECOND_MS;
 /// A wait longer than this is worth a word before it.
 const TELL_WAIT_MS: i64 = 20 * SECOND_MS;
 /// What a bot may download from Telegram at most (api-reference A6).
@@ -36,7 +38,8 @@ const MEMORY_CHARS_MAX: usize = 200_000;
 impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
     pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
-        if matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some() {
+        let ending = matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some();
+        if ending || self.hold {
             return Ok(());
         }
         self.live.blocked_until_ms.retain(|_, until_ms| *until_ms > now.unix_ms);
@@ -84,7 +87,9 @@ impl State {
             Choice::Use(pick) => {
                 let asking = inbox::claim(db, row)?;
                 let lease = self.pool.reserve(&pick, want.tokens_guess, now);
-                let job = self.ask_job(db, &asking, &pick, role, now)?;
+                let mut job = self.ask_job(db, &asking, &pick, role, now)?;
+                let show = super::show::Show::default();
+                job.cancel = std::sync::Arc::clone(&show.cancel);
                 self.live.takes += 1;
                 self.live.asking.insert(
                     row,
@@ -92,6 +97,7 @@ impl State {
                         lane: asking.question.lane,
                         lease,
                         typing_due_ms: now.unix_ms + TYPING_AFTER_MS,
+                        show,
                     },
                 );
                 step.jobs.push(Job::Ask(Box::new(job)));
@@ -203,7 +209,9 @@ impl State {
             media: question.media.clone(),
             media_max_bytes: self.policy.media_max_bytes,
             stream: self.config.stream != crate::config::StreamSetting::Off,
-            report_growth: false,
+            growth: (self.way(question.lane.chat) != Way::None)
+                .then(|| live::pace(question.lane.chat.0 > 0)),
+            cancel: std::sync::Arc::default(),
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
             role,
         })
@@ -264,10 +272,12 @@ impl State {
     ) -> Result<()> {
         let question = &asking.question;
         let text = self.masker.mask(&reply.text).unwrap_or_else(|| reply.text.clone());
-        let header = header(asking);
-        let mut parts = render::render(&text, header.as_deref());
+        let rich = self.rich(asking, &text);
+        let is_rich = rich.is_some();
+        let mut parts = rich
+            .map_or_else(|| render::render(&text, header(asking).as_deref()), |part| vec![part]);
         let note = match reply.finish {
-            Finish::Stop => None,
+            Finish::Stop | Finish::Stopped => None,
             Finish::TooLong | Finish::MaxTokens => Some(Speech::CutShort),
             Finish::Blocked(_) => Some(Speech::StoppedByFilter),
         };
@@ -278,6 +288,12 @@ impl State {
         for (n, part) in parts.into_iter().enumerate() {
             let mut what = answer_part(asking, part, n == 0, n + 1 == count);
             what.model_ms = took_ms;
+            if n == 0 {
+                edit_on(&mut what, asking);
+                if is_rich {
+                    what.kind = Kind::Rich;
+                }
+            }
             outbox::add(db, &what, now.unix_ms)?;
         }
         history::add(
@@ -371,7 +387,9 @@ impl State {
         now: Now,
     ) -> Result<()> {
         let text = speech::say(lang_of(asking), speech);
-        outbox::add(db, &answer_part(asking, Part::plain(text), true, true), now.unix_ms)?;
+        let mut what = answer_part(asking, Part::plain(text), true, true);
+        edit_on(&mut what, asking);
+        outbox::add(db, &what, now.unix_ms)?;
         if asking.question.session != 0 {
             people::give_round_back(db, asking.question.session)?;
         }
@@ -415,7 +433,7 @@ fn lang_of(asking: &Asking) -> Lang {
     if asking.lang == words::code(Lang::En) { Lang::En } else { Lang::Zh }
 }
 
-fn header(asking: &Asking) -> Option<String> {
+pub(super) fn header(asking: &Asking) -> Option<String> {
     let question = &asking.question;
     let name = persona::clean_name(&question.name);
     question.addressed.then(|| match question.round {
@@ -443,53 +461,10 @@ fn answer_part(asking: &Asking, part: Part, first: bool, last: bool) -> Outgoing
     }
 }
 
-/// About four bytes of Latin or one character of Chinese to a token (api-reference B7); rather more.
-fn guess_tokens(asking: &Asking) -> u32 {
-    let text = &asking.question.text;
-    let wide = text.chars().filter(|c| !c.is_ascii()).count();
-    let tokens = wide + (text.len().saturating_sub(wide * 3)) / 4 + 400;
-    u32::try_from(tokens + asking.question.media.len() * 1_500).unwrap_or(u32::MAX)
-}
-
-fn with_context(context: &str, text: &str, lang: Lang) -> String {
-    if context.is_empty() {
-        return text.to_owned();
-    }
-    let intro = match lang {
-        Lang::Zh => "（回复的内容）",
-        Lang::En => "(In reply to:)",
-    };
-    let quoted = context.lines().map(|line| format!("> {line}")).collect::<Vec<_>>().join("\n");
-    format!("{intro}\n{quoted}\n\n{text}")
-}
-
-fn metadata(asking: &Asking) -> String {
-    let Some(media) = asking.question.media.first() else { return "{}".to_owned() };
-    let bytes: u64 = asking.question.media.iter().map(|file| file.size).sum();
-    format!(
-        "{{\"media\":\"{}\",\"files\":{},\"bytes\":{bytes}}}",
-        media.kind.name(),
-        asking.question.media.len()
-    )
-}
-
-fn failure_words<'a>(
-    reason: &'a settle::GiveUp,
-    media_limit: &'a str,
-) -> (Speech<'a>, AnswerOutcome) {
-    match reason {
-        settle::GiveUp::Safety(kind) => (Speech::Safety { reason: kind }, AnswerOutcome::Blocked),
-        settle::GiveUp::Empty => (Speech::Empty, AnswerOutcome::Failed),
-        settle::GiveUp::TooLong => (Speech::TooLong, AnswerOutcome::Failed),
-        settle::GiveUp::Media(MediaTrouble::Gone) => (Speech::MediaGone, AnswerOutcome::Failed),
-        settle::GiveUp::Media(MediaTrouble::TooLarge) => {
-            (Speech::MediaTooLarge { limit: media_limit }, AnswerOutcome::Refused)
-        }
-        settle::GiveUp::Media(MediaTrouble::Unknown) => {
-            (Speech::MediaUnknown, AnswerOutcome::Refused)
-        }
-        settle::GiveUp::Region => (Speech::RegionBlocked, AnswerOutcome::Failed),
-        settle::GiveUp::Refused => (Speech::Failed { what: "400" }, AnswerOutcome::Failed),
-        settle::GiveUp::Trouble => (Speech::ModelTrouble, AnswerOutcome::Failed),
+/// What was shown while it grew becomes the answer.
+fn edit_on(what: &mut Outgoing, asking: &Asking) {
+    if asking.preview != MessageId(0) {
+        what.kind = Kind::Edit;
+        what.message = asking.preview;
     }
 }

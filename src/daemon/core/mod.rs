@@ -4,10 +4,12 @@
 //! nothing has happened, the events are kept and everything cached is read again from the rows.
 
 mod accept;
+mod along;
 mod ask;
 mod keep;
 mod poll;
 mod send;
+mod show;
 pub mod start;
 mod sync;
 mod talk;
@@ -84,6 +86,7 @@ pub(crate) struct Asked {
     pub(crate) lane: Lane,
     pub(crate) lease: crate::engine::keypool::Lease,
     pub(crate) typing_due_ms: UnixMs,
+    pub(crate) show: show::Show,
 }
 
 /// How polling goes.
@@ -115,6 +118,7 @@ pub(crate) struct Live {
     pub(crate) asking: BTreeMap<i64, Asked>,
     /// Models a question was refused by already, so that it goes on elsewhere.
     pub(crate) tried: BTreeMap<i64, Vec<String>>,
+    pub(crate) shows: show::Shows,
     pub(crate) sending: BTreeSet<i64>,
     pub(crate) calls: usize,
     pub(crate) pending: u32,
@@ -141,6 +145,8 @@ pub struct State {
     pub(crate) data_version: i64,
     pub(crate) live: Live,
     pub(crate) dry_run: bool,
+    /// Questions are stored and not asked.
+    pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
     pub(crate) started_ms: UnixMs,
@@ -275,7 +281,10 @@ impl State {
     fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
+            Event::Asked(asked) if self.waits_for_preview(asked) => Ok(()),
             Event::Asked(asked) => self.asked(db, asked, step, now),
+            Event::Grown { inbox, text } => self.grown(db, *inbox, text, step, now),
+            Event::Previewed { inbox, result } => self.previewed(db, *inbox, result, step, now),
             Event::Sent { sending, result, took_ms } => {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
@@ -287,7 +296,7 @@ impl State {
             Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
-            Event::Reload | Event::Grown { .. } | Event::Previewed { .. } => Ok(()),
+            Event::Reload => Ok(()),
             Event::Synced(result) => self.synced(db, result, now),
         }
     }

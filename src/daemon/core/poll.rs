@@ -40,8 +40,10 @@ impl State {
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
             let limit = if polling.limit == 0 { POLL_LIMIT } else { polling.limit };
-            // The first poll returns at once: whether polling works is known without a long wait.
-            let timeout_s = if polling.last_ok_ms == 0 { 0 } else { POLL_TIMEOUT_S };
+            // The first poll, and the first after a failure, returns at once: whether polling works is
+            // known without a long wait.
+            let unsure = polling.last_ok_ms == 0 || polling.failures > 0;
+            let timeout_s = if unsure { 0 } else { POLL_TIMEOUT_S };
             step.jobs.push(Job::Poll { offset: self.live.offset, timeout_s, limit });
         }
     }

@@ -24,6 +24,7 @@ enum Next {
     Done,
     Later(i64),
     Plain,
+    NoRich { unknown: bool },
     NoReply,
     NoTopic,
     SendInstead,
@@ -56,6 +57,9 @@ impl State {
         let next = match result {
             Ok(_) => Next::Done,
             Err(failure) => {
+                if let SendFailure::Telegram(TelegramError::RetryAfter { seconds }) = failure {
+                    self.pause_shows(chat, i64::from(*seconds) * SECOND_MS, now);
+                }
                 step.counts.push(Count::TelegramError(match failure {
                     SendFailure::Telegram(error) => Some(error.code()),
                     SendFailure::Net(_) => None,
@@ -79,6 +83,7 @@ impl State {
                 );
                 outbox::strip_formatting(db, sending.id)
             }
+            Next::NoRich { unknown } => self.without_rich(db, sending, unknown, now),
             Next::NoReply => outbox::loosen(db, sending.id, true),
             Next::NoTopic => outbox::loosen(db, sending.id, false),
             Next::SendInstead => outbox::edit_becomes_send(db, sending.id),
@@ -171,7 +176,19 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         TelegramError::CantParse if sending.what.html => Next::Plain,
         TelegramError::TooLong if sending.what.html => Next::Plain,
         TelegramError::NotModified => Next::Done,
-        TelegramError::EditGone if sending.what.kind == Kind::Edit => Next::SendInstead,
+        error if sending.what.kind == Kind::Rich && refuses_rich(error) => {
+            // An old server sees an edit without text.
+            let unknown = matches!(
+                error,
+                TelegramError::MethodUnknown | TelegramError::NotFound | TelegramError::EmptyText
+            );
+            Next::NoRich { unknown }
+        }
+        TelegramError::EditGone
+            if sending.what.message != MessageId(0) && sending.what.kind != Kind::Delete =>
+        {
+            Next::SendInstead
+        }
         TelegramError::EditGone if sending.what.kind == Kind::Delete => Next::Done,
         TelegramError::ReplyGone => Next::NoReply,
         TelegramError::ThreadGone if sending.what.lane.topic.0 != 0 => Next::NoTopic,
@@ -190,6 +207,19 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         }
         other => Next::Park(other.to_string()),
     }
+}
+
+/// Refusals that another format may mend.
+fn refuses_rich(error: &TelegramError) -> bool {
+    matches!(
+        error,
+        TelegramError::MethodUnknown
+            | TelegramError::NotFound
+            | TelegramError::CantParse
+            | TelegramError::TooLong
+            | TelegramError::EmptyText
+            | TelegramError::Other { code: 400..=499, .. }
+    )
 }
 
 fn later_or_park(sending: &Sending, now: Now, why: &str) -> Next {

@@ -64,6 +64,7 @@ impl Core {
                 commands_set: false,
                 asking: BTreeMap::new(),
                 tried: BTreeMap::new(),
+                shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
                 calls: 0,
                 pending: 0,
@@ -88,6 +89,7 @@ impl Core {
             backlog_hour: 0,
             published: Published::default(),
             refused: 0,
+            hold: false,
             sync_run: None,
             sync_trouble: String::new(),
             pool,
@@ -105,6 +107,11 @@ impl Core {
     /// Whether `/reload` asked for the settings to be read again; asks once.
     pub fn take_reload(&mut self) -> bool {
         std::mem::take(&mut self.state.reload_wanted)
+    }
+
+    /// From now on messages are taken in and stored, and no question is asked: for `init`.
+    pub fn hold_questions(&mut self) {
+        self.state.hold = true;
     }
 
     /// What the shell has seen of the data directory's disk.

@@ -3,6 +3,7 @@
 
 use super::accept::Setting;
 use super::{State, Step, words};
+use crate::config;
 use crate::daemon::event::{Job, Purpose};
 use crate::engine::access;
 use crate::engine::persona::clean_name;
@@ -15,7 +16,7 @@ use crate::store::{Result, erase, inbox, people, tell};
 use crate::types::model::ModelFailure;
 use crate::types::status::{KeyLine, KeyState};
 use crate::types::{
-    Callback, ChatId, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
+    Callback, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
 };
 use crate::wire::telegram;
 
@@ -94,6 +95,9 @@ impl State {
                 Err(_) => self.line(at, &Speech::BadArguments { usage: "/revoke ID" }),
             },
             "kick" => self.kick(db, at, args, now)?,
+            "keys" if at.message.chat_kind != ChatKind::Private => {
+                self.line(at, &Speech::PrivateOnly)
+            }
             "keys" => words::keys(at.lang, &self.key_lines(now), now.unix_ms),
             "park" | "revive" => self.park_or_revive(at, name, args, now),
             "usage" => self.usage_text(db, at.lang, now)?,
@@ -125,14 +129,14 @@ impl State {
         let (Ok(user), Some(role)) = (user.parse().map(UserId), Role::from_name(role)) else {
             return Ok(self.line(at, &usage));
         };
-        let until_ms = match span.map(parse_days_ms) {
+        let until_ms = match span.map(grant_ms) {
             None => 0,
             Some(Some(span_ms)) => now.unix_ms + span_ms,
             Some(None) => return Ok(self.line(at, &usage)),
         };
         let grant = Grant { user, role, until_ms, source: "chat".to_owned() };
         people::set_grant(db, &grant, now.unix_ms)?;
-        let until = (until_ms != 0).then(|| words::until(at.lang, until_ms, now.unix_ms));
+        let until = (until_ms != 0).then(|| words::date(until_ms));
         Ok(self.line(at, &Speech::GrantDone { user, role, until: until.as_deref() }))
     }
 
@@ -265,10 +269,6 @@ impl State {
     }
 
     /// A pressed Stop button; answers that grow live are not built yet.
-    pub(super) fn stopped_by_user(&self, chat: ChatId, draft: i64) {
-        log::debug!("chat {chat}: draft {draft} was stopped");
-    }
-
     fn slots_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;
@@ -384,13 +384,7 @@ impl State {
     }
 }
 
-/// `30d`, `12h`: how long a grant holds.
-fn parse_days_ms(text: &str) -> Option<UnixMs> {
-    let (number, unit_ms) = match text.strip_suffix('d') {
-        Some(days) => (days, DAY_MS),
-        None => (text.strip_suffix('h')?, crate::types::HOUR_MS),
-    };
-    let count: i64 = number.parse().ok()?;
-    let span_ms = count.checked_mul(unit_ms)?;
-    (span_ms > 0 && span_ms <= GRANT_DAYS_MAX * DAY_MS).then_some(span_ms)
+/// `30d`, `12h`, `90s`: how long a grant holds.
+fn grant_ms(text: &str) -> Option<UnixMs> {
+    config::duration_ms(text).filter(|ms| (1..=GRANT_DAYS_MAX * DAY_MS).contains(ms))
 }

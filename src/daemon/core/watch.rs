@@ -8,7 +8,7 @@ use crate::engine::speech::Speech;
 use crate::store::status::fact;
 use crate::store::{Db, Result, meta, outbox, tell};
 use crate::types::status::KeyState;
-use crate::types::{HOUR_MS, Lang, Now, UnixMs};
+use crate::types::{HOUR_MS, Lang, Now};
 use std::collections::BTreeSet;
 
 /// Synchronisation that has failed for less is nobody's worry.
@@ -107,7 +107,7 @@ impl State {
         let failing = since_ms != 0 && now.unix_ms - since_ms >= SYNC_FAILING_MS;
         if failing && !told {
             let why = meta::get(db, fact::SYNC_LAST_ERROR)?.unwrap_or_default();
-            let since = clock_text(since_ms);
+            let since = words::date(since_ms);
             self.tell_owner(db, &Speech::SyncFailing { since: &since, why: &why }, now)?;
             return meta::set(db, TOLD_SYNC, "1");
         }
@@ -188,8 +188,4 @@ impl State {
         let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
         meta::put_tally(db, now.unix_ms, "backlog", waiting)
     }
-}
-
-fn clock_text(at_ms: UnixMs) -> String {
-    calendar::rfc3339(at_ms).chars().take(16).collect::<String>().replace('T', " ") + " UTC"
 }

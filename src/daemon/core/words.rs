@@ -33,6 +33,11 @@ pub(super) fn until(lang: Lang, at_ms: UnixMs, now_ms: UnixMs) -> String {
     }
 }
 
+/// An instant as date and clock time of UTC.
+pub(super) fn date(at_ms: UnixMs) -> String {
+    calendar::rfc3339(at_ms).chars().take(16).collect::<String>().replace('T', " ") + " UTC"
+}
+
 /// A span of time in its two largest units.
 pub(super) fn span(lang: Lang, ms: i64) -> String {
     let (days, hours, minutes) = (ms / DAY_MS, ms % DAY_MS / HOUR_MS, ms % HOUR_MS / MINUTE_MS);

@@ -5,6 +5,7 @@ mod media;
 
 use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
+use crate::engine::live::Told;
 use crate::engine::mask::Masker;
 use crate::json::PageSplitter;
 use crate::net::Net;
@@ -16,6 +17,7 @@ use crate::wire::telegram::{self, TelegramError};
 use crate::wire::{NetError, Request};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Bytes of updates taken from one page; the rest is asked for again. A page may be 4 MiB.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
@@ -32,13 +34,13 @@ pub struct Tools {
     pub dry_run: bool,
 }
 
-/// Runs one job to its end; blocking.
-pub fn run(tools: &Arc<Tools>, job: Job) -> Event {
+/// Runs one job to its end; blocking. What happens before the end goes to `report`.
+pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
     match job {
         Job::Poll { offset, timeout_s, limit } => {
             Event::Polled(poll(tools, offset, timeout_s, limit))
         }
-        Job::Ask(job) => ask(tools, &job),
+        Job::Ask(job) => ask(tools, &job, report),
         Job::Send(sending) => send(tools, sending),
         Job::Preview { inbox, request } => Event::Previewed {
             inbox,
@@ -158,14 +160,15 @@ fn fetched(tools: &Tools, element: &crate::json::Element<'_>) -> Option<Fetched>
     Some(Fetched { id, incoming, raw })
 }
 
-fn ask(tools: &Tools, job: &AskJob) -> Event {
+fn ask(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Event {
     let started = clock::monotonic();
-    let result = generate(tools, job);
+    let result = generate(tools, job, report);
     let took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     Event::Asked(Box::new(Asked { inbox: job.inbox, result, took_ms }))
 }
 
-fn generate(tools: &Tools, job: &AskJob) -> Result<Reply, ModelFailure> {
+fn generate(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Result<Reply, ModelFailure> {
+    let started = clock::monotonic();
     let args = GenerateArgs {
         model: &job.model,
         system: &job.system,
@@ -175,14 +178,32 @@ fn generate(tools: &Tools, job: &AskJob) -> Result<Reply, ModelFailure> {
         timeout_ms: job.timeout_ms,
     };
     let mut reader = gemini::Reader::new(&job.model);
-    let mut on_chunk = |chunk: &[u8]| reader.feed(chunk);
-    let response = if job.media.is_empty() {
+    let mut told = Told::default();
+    let mut on_chunk = |chunk: &[u8]| {
+        let flow = reader.feed(chunk);
+        let elapsed_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let text = reader.text();
+        if job.growth.is_some_and(|pace| told.tell(pace, elapsed_ms, text.len())) {
+            report(Event::Grown { inbox: job.inbox, text: text.to_owned() });
+        }
+        if job.cancel.load(Ordering::Relaxed) && !text.trim().is_empty() {
+            reader.stop();
+            return ControlFlow::Break(());
+        }
+        flow
+    };
+    let result = if job.media.is_empty() {
         tools
             .net
             .gemini(&job.key, &gemini::generate(&args), &mut on_chunk)
-            .map_err(|error| network_failure(&error))?
+            .map_err(|error| network_failure(&error))
     } else {
-        media::generate(tools, job, &args, &mut on_chunk)?
+        media::generate(tools, job, &args, &mut on_chunk)
+    };
+    let response = match result {
+        // What broke after the last word took nothing away.
+        Err(ModelFailure::Network { .. }) if reader.is_complete() => return reader.finish(),
+        other => other?,
     };
     if !(200..300).contains(&response.status) {
         return Err(gemini::classify(response.status, &response.body, response.retry_after_s));
@@ -218,15 +239,16 @@ fn send(tools: &Tools, sending: Box<Sending>) -> Event {
 
 fn request_of(sending: &Sending) -> Request {
     let what = &sending.what;
+    let message = telegram::SendMessage {
+        lane: what.lane,
+        text: &what.text,
+        html: what.html,
+        reply_to: (what.reply_to != MessageId(0)).then_some(what.reply_to),
+        markup: &what.markup,
+        silent: what.silent,
+    };
     match what.kind {
-        Kind::Send => telegram::send_message(&telegram::SendMessage {
-            lane: what.lane,
-            text: &what.text,
-            html: what.html,
-            reply_to: (what.reply_to != MessageId(0)).then_some(what.reply_to),
-            markup: &what.markup,
-            silent: what.silent,
-        }),
+        Kind::Send => telegram::send_message(&message),
         Kind::Edit => telegram::edit_message(
             what.lane.chat,
             what.message,
@@ -235,6 +257,10 @@ fn request_of(sending: &Sending) -> Request {
             &what.markup,
         ),
         Kind::Document => telegram::send_document(what.lane, &what.plain, &what.text),
+        Kind::Rich if what.message == MessageId(0) => telegram::send_rich_message(&message),
+        Kind::Rich => {
+            telegram::edit_rich_message(what.lane.chat, what.message, &what.text, &what.markup)
+        }
         Kind::Delete => telegram::delete_message(what.lane.chat, what.message),
     }
 }

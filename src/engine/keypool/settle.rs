@@ -6,6 +6,7 @@ use super::pair::{Moment, Reason};
 use super::{Open, Pick, Pool};
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
 use crate::types::{DAY_MS, Group, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
+use std::fmt;
 
 /// Rest after a refusal by the minute that names no delay, and the longest that is believed.
 const MINUTE_REST_MS: i64 = MINUTE_MS;
@@ -96,6 +97,24 @@ pub enum Notice {
     },
     /// Gemini does not serve the country of this host.
     Region,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyDead { n, group, last4, why } => {
+                write!(f, "key {n} ({} …{last4}) is refused: {why}: replace it", group.label())
+            }
+            Self::Storm { .. } => f.write_str("many projects were refused at once: all keys pause"),
+            Self::ModelUnknown { model } => {
+                write!(f, "model {model} is not known to gemini: correct the MODEL_ settings")
+            }
+            Self::Joined { n, with } => {
+                write!(f, "key {n} seems to share its project with key {with}")
+            }
+            Self::Region => f.write_str("gemini does not serve the country of this machine"),
+        }
+    }
 }
 
 /// What a settled request leads to.

@@ -18,7 +18,7 @@ mod split;
 mod table;
 
 pub use live::live_preview;
-pub use rich::rich_markdown;
+pub use rich::{rich_header, rich_markdown};
 
 use crate::types::Part;
 use flat::{Flat, Style};

@@ -45,6 +45,18 @@ pub fn rich_markdown(markdown: &str) -> Option<String> {
     (fits && text.chars().any(super::flat::is_visible)).then(|| text.to_owned())
 }
 
+/// A line of plain text (`@name, 2/5`) in front of a rich message; none of its signs marks anything up.
+pub fn rich_header(header: &str) -> String {
+    let mut out = String::with_capacity(header.len() + 2);
+    for c in super::header_line(header).chars() {
+        if "\\`*_[]<>#|~$!&=".contains(c) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out + "\n\n"
+}
+
 #[derive(Default)]
 struct Writer {
     out: String,

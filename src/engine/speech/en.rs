@@ -131,7 +131,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::ForgetYes => "Delete everything".to_owned(),
         Speech::ForgetNo => "Keep it".to_owned(),
         Speech::ForgetDone { rows } => format!(
-            "Deleted {rows} of your records; the remote copy goes with the next synchronisation."
+            "Deleted {rows} of your records here. Copies in Supabase, if there are any, go with the next synchronisation. This chat itself stays until you delete it in Telegram."
         ),
         Speech::ForgetCancelled => "All right, nothing was deleted.".to_owned(),
         Speech::ButtonOld => "This button is no longer valid. Please send the command again.".to_owned(),
@@ -182,7 +182,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::KnockAllow => "Allow".to_owned(),
         Speech::KnockDeny => "Deny".to_owned(),
         Speech::KnockSent => {
-            "I may not chat with you yet. I have asked the person who runs me; please be patient.".to_owned()
+            "I may not chat with you yet. I have asked the person who runs me; it may take a while until they decide.".to_owned()
         }
         Speech::KnockAllowed => "You have been let in. Just send me a message!".to_owned(),
         Speech::SecretMasked => {
@@ -198,17 +198,17 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "⚠️ About {percent_left}% of today's quota is left; it resets at {resets}. The rest is kept for you and your VIPs first."
         ),
         Speech::SyncFailing { since, why } => format!(
-            "⚠️ No synchronisation with Supabase since {since}: {why}. Chats are not affected and the data is safe here; svs-bot check helps to find the cause."
+            "⚠️ No synchronisation with Supabase since {since}: {why}. Chats are not affected and the rows wait on this machine; svs-bot check helps to find the cause."
         ),
         Speech::SyncRecovered => "✅ Synchronisation with Supabase works again.".to_owned(),
         Speech::SyncParked { rows } => format!(
-            "⚠️ Supabase refused {rows} rows, and they were set aside. Run svs-bot sync --verbose to see why."
+            "⚠️ Supabase refused {rows} rows, and they were set aside. svs-bot check says why; once that is mended, run svs-bot sync --retry-parked."
         ),
         Speech::DiskLow { free } => format!(
             "⚠️ Only {free} of disk space is left. Please make room soon, or I can't save new messages."
         ),
         Speech::Restarted => {
-            "I stopped unexpectedly and am back; no message was lost. If it keeps happening, please look at the log.".to_owned()
+            "I stopped unexpectedly and am back. Every message I had taken is still here and will be answered. If it keeps happening, please look at the log.".to_owned()
         }
         Speech::NewVersion { version } => {
             format!("Version {version} is available. Make a backup before upgrading: svs-bot backup FILE")

@@ -74,7 +74,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::UnknownCommand => "我不认识这个命令。发送 /help 看看我会什么。".to_owned(),
         Speech::QueueFull => "现在提问的人太多了，这条消息我没能收下。请过几分钟再发一次。".to_owned(),
         Speech::UserQueueFull { waiting } => {
-            format!("你还有 {waiting} 个问题在排队，这条先没有收下。等我答完几个再发吧。")
+            format!("你还有 {waiting} 个问题在排队，这条我先不收了。等我答完几个再发吧。")
         }
         Speech::NotAllowedHere { chat } => {
             format!("抱歉，我没有获准在这里聊天。如需开通，请把这个编号发给管理我的人：{chat}")
@@ -104,7 +104,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::ForgetAsk => "要删除你的全部聊天记录和会话吗？删除后无法恢复，需要的话请先用 /export 导出。".to_owned(),
         Speech::ForgetYes => "删除全部".to_owned(),
         Speech::ForgetNo => "先不删".to_owned(),
-        Speech::ForgetDone { rows } => format!("已删除你的 {rows} 条记录；远端的副本会在下次同步时删除。"),
+        Speech::ForgetDone { rows } => format!("已删除本机上你的 {rows} 条记录；Supabase 里如有副本，会在下次同步时删除。这个聊天窗口里的消息需要你自己在 Telegram 里删除。"),
         Speech::ForgetCancelled => "好的，什么都没有删除。".to_owned(),
         Speech::ButtonOld => "这个按钮已经失效了，请重新发送命令。".to_owned(),
         Speech::ExportCaption { rows } => format!("这是你的聊天记录，共 {rows} 条。"),
@@ -149,7 +149,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::KnockOwner { user, name } => format!("{name}（{user}）想和我聊天，要允许吗？"),
         Speech::KnockAllow => "允许".to_owned(),
         Speech::KnockDeny => "拒绝".to_owned(),
-        Speech::KnockSent => "我还不能和你聊天，已经替你问过管理我的人了，请耐心等一等。".to_owned(),
+        Speech::KnockSent => "我还不能和你聊天，已经替你问过管理我的人了，对方决定之前可能要等一等。".to_owned(),
         Speech::KnockAllowed => "你已获准和我聊天，直接发消息吧！".to_owned(),
         Speech::SecretMasked => {
             "你的消息里有一段很像密钥的内容，我已在保存前把它遮住。它仍留在聊天里，请删除那条消息，并尽快到签发处作废、换新。".to_owned()
@@ -166,10 +166,10 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         }
         Speech::SyncRecovered => "✅ 与 Supabase 的同步已恢复。".to_owned(),
         Speech::SyncParked { rows } => {
-            format!("⚠️ 有 {rows} 条记录被 Supabase 拒收，已单独存放。请运行 svs-bot sync --verbose 查看原因。")
+            format!("⚠️ 有 {rows} 条记录被 Supabase 拒收，已搁置。用 svs-bot check 查看原因，处理好之后运行 svs-bot sync --retry-parked 重发。")
         }
         Speech::DiskLow { free } => format!("⚠️ 磁盘只剩 {free}，请尽快清理，否则我将无法保存新消息。"),
-        Speech::Restarted => "我刚才意外停止，现已自动恢复；没有丢失消息。如果反复出现，请查看日志。".to_owned(),
+        Speech::Restarted => "我刚才意外停止，现在已经恢复。之前收到的消息都还在，会继续回答。如果反复出现，请查看日志。".to_owned(),
         Speech::NewVersion { version } => format!("有新版本 {version} 可用。升级前请先备份：svs-bot backup 文件名"),
     }
 }

@@ -6,41 +6,53 @@ use crate::types::model::{ModelFailure, QuotaHit, Window};
 
 /// Characters kept of Google's message.
 const WHY_CHARS_MAX: usize = 200;
+/// Characters of a quoted name in it, and how many pieces between quotes are looked at.
+const QUOTE_CHARS_MAX: usize = 40;
+const PIECES_MAX: usize = 64;
 /// No pause longer than this is believed.
 const RETRY_MS_MAX: i64 = 48 * crate::types::HOUR_MS;
 
+/// Words of a 400 that is about size alone.
+const TOO_LARGE: [&str; 4] = [
+    "too large",
+    "exceeds the maximum number of tokens",
+    "payload size exceeds",
+    "exceeds the maximum allowed size",
+];
+/// Words of a 429 that is about money.
+const SPENT: [&str; 5] =
+    ["spend cap", "spending cap", "spending limit", "spend limit", "credits are depleted"];
+
 /// Reads the reply of a call that was refused; any body is possible.
 pub fn classify(status: u16, body: &[u8], retry_after_s: Option<u32>) -> ModelFailure {
-    let value = json::parse(body).ok();
+    let value = json::parse_small(body).ok();
     let found = value.as_ref().map(Value::root).map(|root| root.list().next().unwrap_or(root));
     let error = match found.map(|found| found.at("error")) {
         Some(error) if error.is_object() => error,
         _ => return without_json(status, retry_after_s),
     };
-    let code = error.at("code").u32().and_then(|code| u16::try_from(code).ok()).unwrap_or(status);
+    // Inside a stream the status is 200 and the code counts; a code that is no HTTP status does not.
+    let code = error.at("code").u32().and_then(|code| u16::try_from(code).ok());
+    let code = code.filter(|code| (400..600).contains(code)).unwrap_or(status);
     let message = error.at("message").str().unwrap_or_default();
     let folded = message.to_lowercase();
     let reasons: Vec<&str> =
         error.at("details").list().filter_map(|d| d.at("reason").str()).collect();
     let has = |reason: &str| reasons.contains(&reason);
     match code {
+        400 if folded.contains("api key expired") => ModelFailure::BadKey { why: "expired" },
         400 if has("API_KEY_INVALID")
             || folded.contains("api key not valid")
             || folded.contains("api key not found") =>
         {
             ModelFailure::BadKey { why: "invalid" }
         }
-        400 if folded.contains("api key expired") => ModelFailure::BadKey { why: "expired" },
         400 if folded.contains("user location is not supported")
             || folded.contains("not available in your country") =>
         {
             ModelFailure::Region
         }
-        400 if folded.contains("too large")
-            || folded.contains("exceeds the maximum number of tokens") =>
-        {
-            ModelFailure::TooLarge
-        }
+        400 if TOO_LARGE.iter().any(|words| folded.contains(words)) => ModelFailure::TooLarge,
         401 => ModelFailure::BadKey { why: "retired" },
         403 => ModelFailure::BadKey { why: forbidden(&folded, &reasons) },
         404 if folded.contains("no longer available to new users") => ModelFailure::ModelClosed,
@@ -94,48 +106,61 @@ fn forbidden(folded: &str, reasons: &[&str]) -> &'static str {
 }
 
 fn quota(error: Ref<'_>, folded: &str, retry_after_s: Option<u32>) -> QuotaHit {
-    let mut learned = Vec::new();
-    let mut worst: Option<(Window, bool, Option<u32>)> = None;
-    for violation in error.at("details").list().flat_map(|detail| detail.at("violations").list()) {
-        let id = violation.at("quotaId").str().unwrap_or_default();
-        let tokens = id.contains("Token");
-        let limit = violation
-            .at("quotaValue")
-            .str()
-            .and_then(|value| value.parse().ok())
-            .or(violation.at("quotaValue").u32());
-        let window = match limit {
-            Some(0) => Window::Nothing,
-            _ if id.contains("PerDay") => Window::Day,
-            _ if id.contains("PerMinute") => Window::Minute,
-            _ => Window::Unknown,
-        };
-        if let Some(limit) = limit.filter(|_| window != Window::Unknown) {
-            learned.push((window, tokens, limit));
-        }
-        if worst.is_none_or(|(known, ..)| window > known) {
-            worst = Some((window, tokens, limit));
-        }
-    }
-    let (mut window, tokens, limit) = worst.unwrap_or((Window::Unknown, false, None));
-    if worst.is_none() {
-        window = match () {
-            () if says_limit_zero(folded) => Window::Nothing,
-            () if folded.contains("spend") || folded.contains("billing cap") => Window::Spend,
-            () => Window::Unknown,
-        };
-    } else if window != Window::Nothing && limit.is_none() && says_limit_zero(folded) {
-        window = Window::Nothing;
-    }
-    let retry_ms = error
+    let violations: Vec<_> = error
         .at("details")
         .list()
-        .filter_map(|detail| detail.at("retryDelay").str())
-        .find_map(duration_ms)
-        .or_else(|| retry_in(folded))
+        .flat_map(|detail| detail.at("violations").list())
+        .map(violation)
+        .collect();
+    // The first of the worst: a limit of requests stands before one of tokens.
+    let mut worst = Violation { window: Window::Unknown, tokens: false, limit: None };
+    for found in &violations {
+        if worst.window < found.window {
+            worst = *found;
+        }
+    }
+    if says_limit_zero(folded) {
+        // Zero is left out of `quotaValue` as every zero is (api-reference B3): the words have it.
+        (worst.window, worst.limit) = (Window::Nothing, Some(0));
+    } else if worst.window < Window::Spend && SPENT.iter().any(|words| folded.contains(words)) {
+        worst.window = Window::Spend;
+    }
+    let mut learned = Vec::new();
+    for found in violations.iter().filter(|found| found.window != Window::Unknown) {
+        learned.extend(found.limit.map(|limit| (found.window, found.tokens, limit)));
+    }
+    // RetryInfo is cut to whole seconds where the words are exact: the later of the two is safe.
+    let told = error.at("details").list().filter_map(|detail| detail.at("retryDelay").str());
+    let retry_ms = told
+        .filter_map(duration_ms)
+        .chain(retry_in(folded))
+        .max()
         .or(retry_after_s.map(|s| i64::from(s) * 1_000))
         .map(|ms| ms.clamp(0, RETRY_MS_MAX));
-    QuotaHit { window, tokens, limit, retry_ms, learned }
+    QuotaHit { window: worst.window, tokens: worst.tokens, limit: worst.limit, retry_ms, learned }
+}
+
+#[derive(Clone, Copy)]
+struct Violation {
+    window: Window,
+    tokens: bool,
+    limit: Option<u32>,
+}
+
+/// `quotaId` names the window and `quotaValue`, a number in a text, the limit (api-reference B4).
+fn violation(of: Ref<'_>) -> Violation {
+    let text = |name: &str| of.at(name).str().unwrap_or_default();
+    let id = text("quotaId");
+    let limit = of.at("quotaValue");
+    let limit = limit.str().and_then(|value| value.trim().parse().ok()).or(limit.u32());
+    let window = match limit {
+        Some(0) => Window::Nothing,
+        _ if id.contains("PerDay") => Window::Day,
+        _ if id.contains("PerMinute") => Window::Minute,
+        _ => Window::Unknown,
+    };
+    let tokens = id.contains("Token") || id.is_empty() && text("quotaMetric").contains("token");
+    Violation { window, tokens, limit }
 }
 
 fn says_limit_zero(folded: &str) -> bool {
@@ -182,15 +207,21 @@ fn duration_ms(text: &str) -> Option<i64> {
     total_ms.is_finite().then_some(total_ms.ceil() as i64)
 }
 
-/// Google's message, short, on one line, with whatever looks like a key left out.
+/// Google's message, short, on one line, with whatever looks like a key left out, and without quotes so
+/// long that they could be people's words.
 fn cut(message: &str) -> String {
-    message
+    let mut unquoted = String::new();
+    for (at, piece) in message.split('"').take(PIECES_MAX).enumerate() {
+        let quoted = at % 2 == 1;
+        unquoted.push_str(if quoted { "\"" } else { "" });
+        let too_long = quoted && piece.chars().nth(QUOTE_CHARS_MAX).is_some();
+        unquoted.push_str(if too_long { "…" } else { piece });
+        unquoted.push_str(if quoted { "\"" } else { "" });
+    }
+    unquoted
         .split_whitespace()
         .map(|word| {
-            let secret = word.contains("AIza")
-                || word.contains("AQ.")
-                || word.contains("key=")
-                || word.contains("://");
+            let secret = ["AIza", "AQ.", "key=", "://"].iter().any(|shape| word.contains(shape));
             if secret { "…" } else { word }
         })
         .collect::<Vec<_>>()
@@ -240,7 +271,8 @@ mod tests {
             &error(400, "API Key not found. Please pass a valid API key.", ""),
             bad("invalid"),
         );
-        check(400, &error(400, "API key expired. Please renew the API key.", ""), bad("expired"));
+        let expired = "API key expired. Please renew the API key.";
+        check(400, &error(400, expired, &reason("API_KEY_INVALID")), bad("expired"));
         check(
             401,
             &error(
@@ -281,6 +313,30 @@ mod tests {
             &error(400, "bad AIzaSyX see https://x/?key=AIza", ""),
             ModelFailure::BadRequest { why: "bad … see …".into() },
         );
+        let echo = format!(
+            r#"Invalid value at \"contents\" (x), \"{}\" AQ.Ab8 ok"#,
+            "my words ".repeat(9)
+        );
+        check(
+            400,
+            &error(400, &echo, ""),
+            ModelFailure::BadRequest {
+                why: r#"Invalid value at "contents" (x), "…" … ok"#.into()
+            },
+        );
+        let long = ModelFailure::BadRequest { why: "x".repeat(WHY_CHARS_MAX) };
+        check(400, &error(400, &"x".repeat(999), ""), long);
+        for words in [
+            "Request payload size exceeds the limit: 20971520 bytes.",
+            "The input token count (1048577) exceeds the maximum number of tokens allowed (1048576).",
+        ] {
+            check(400, &error(400, words, ""), ModelFailure::TooLarge);
+        }
+        check(
+            400,
+            &error(400, "The free tier of the API is not available in your country.", ""),
+            ModelFailure::Region,
+        );
         check(
             400,
             &error(400, "User location is not supported for the API use.", ""),
@@ -304,6 +360,17 @@ mod tests {
             ModelFailure::Overloaded,
         );
         assert!(matches!(classify(504, b"", None), ModelFailure::Network { sent: true, .. }));
+        assert_eq!(classify(503, b"", None), ModelFailure::Overloaded);
+        assert_eq!(classify(413, b"<html>", None), ModelFailure::TooLarge);
+        for (status, body) in
+            [(401, &b""[..]), (404, b"<html>"), (302, b""), (400, b"[]"), (403, b"{}")]
+        {
+            let failure = classify(status, body, None);
+            assert!(matches!(failure, ModelFailure::Network { sent: true, .. }), "{status}");
+        }
+        // In a stream the status is 200; a code that is none of HTTP's does not count.
+        assert_eq!(classify(200, error(503, "x", "").as_bytes(), None), ModelFailure::Overloaded);
+        assert_eq!(classify(503, error(14, "x", "").as_bytes(), None), ModelFailure::Overloaded);
         assert_eq!(classify(502, b"<html>", None), ModelFailure::Internal);
         assert!(matches!(classify(403, b"<html>proxy</html>", None), ModelFailure::Network { .. }));
     }
@@ -363,11 +430,27 @@ mod tests {
         ));
         assert_eq!(none.window, Window::Nothing);
         assert_eq!(hit(&error(429, "limit: 0, model: x", "")).window, Window::Nothing);
+        let silent = r#"{"violations":[{"quotaId":"GenerateRequestsPerDayPerProjectPerModel-FreeTier"},{"quotaId":"GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]}"#;
+        let zero =
+            hit(&error(429, "Quota exceeded, limit: 0, model: x\\nPlease retry in 9s.", silent));
+        assert_eq!((zero.window, zero.retry_ms), (Window::Nothing, Some(9_000)));
+        assert_eq!(hit(&error(429, "limit: 20, model: x", silent)).window, Window::Day);
+        let mixed = failure(&[violation(DAY, "20"), violation(TOKENS, "0")], "9s");
+        assert_eq!(hit(&error(429, "x", &mixed)).window, Window::Nothing);
         assert_eq!(hit(&error(429, "limit: 05", "")).window, Window::Unknown);
         assert_eq!(
             hit(&error(429, "Your project reached its spend cap", "")).window,
             Window::Spend
         );
+        assert_eq!(
+            hit(&error(429, "Your prepayment credits are depleted. See billing.", "")).window,
+            Window::Spend
+        );
+        let billing =
+            "You exceeded your current quota, please check your plan and billing details.";
+        assert_eq!(hit(&error(429, billing, "")).window, Window::Unknown);
+        let html = classify(429, b"<html>", Some(7));
+        assert!(matches!(html, ModelFailure::Quota(hit) if hit.retry_ms == Some(7_000)));
         assert_eq!(hit(&error(429, "RATE_LIMIT_EXCEEDED", "")).window, Window::Unknown);
     }
 

@@ -11,22 +11,37 @@ const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of visible text; an answer that never ends is cut here.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
+/// What kind of body it is, known from its first character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// Nothing but blanks so far.
+    Unknown,
+    /// Server-sent events, and what comes between them.
+    Events,
+    /// One object or a list of them: kept whole until its end.
+    Document,
+}
+
 /// Fed with the body of a 2xx in chunks of any size.
 #[derive(Debug)]
 pub struct Reader {
     model: String,
-    /// The line being read; a whole document when it is no event stream.
+    body: Body,
+    /// The line being read, as far as it has come.
     line: Vec<u8>,
-    /// `data:` lines of the event being read, joined.
+    /// The `data:` lines of the event being read, joined; or a document.
     event: Vec<u8>,
-    /// The body does not begin with an event: it is one document, kept whole.
-    document: Option<bool>,
+    /// `event` is JSON that came without `data:`.
+    event_is_bare: bool,
     text: String,
     finish: Option<String>,
     block: Option<String>,
     usage: Usage,
     failure: Option<ModelFailure>,
     too_long: bool,
+    stopped: bool,
+    /// No more bytes will come.
+    at_end: bool,
 }
 
 impl Reader {
@@ -34,15 +49,18 @@ impl Reader {
     pub fn new(model: &str) -> Self {
         Self {
             model: model.to_owned(),
+            body: Body::Unknown,
             line: Vec::new(),
             event: Vec::new(),
-            document: None,
+            event_is_bare: false,
             text: String::new(),
             finish: None,
             block: None,
             usage: Usage::default(),
             failure: None,
             too_long: false,
+            stopped: false,
+            at_end: false,
         }
     }
 
@@ -51,26 +69,56 @@ impl Reader {
         &self.text
     }
 
+    /// Nothing more is wanted: the text so far is the answer, unless it is complete.
+    pub fn stop(&mut self) {
+        self.stopped = true;
+    }
+
+    /// Whether all is there even if the connection breaks now: the reason of the end has come.
+    pub fn is_complete(&self) -> bool {
+        self.failure.is_none() && (self.too_long || self.finish.is_some() || self.block.is_some())
+    }
+
     /// Takes the next bytes; breaks when no more are wanted.
     pub fn feed(&mut self, chunk: &[u8]) -> ControlFlow<()> {
-        for byte in chunk {
-            if self.document.is_none() && !byte.is_ascii_whitespace() {
-                self.document = Some(matches!(byte, b'{' | b'['));
+        if self.failure.is_some() || self.too_long {
+            return ControlFlow::Break(());
+        }
+        if self.body == Body::Unknown {
+            self.body = match chunk.iter().find(|byte| !byte.is_ascii_whitespace()) {
+                None => Body::Unknown,
+                Some(b'{' | b'[') => Body::Document,
+                Some(_) => Body::Events,
+            };
+        }
+        if self.body == Body::Document {
+            self.event.extend_from_slice(chunk);
+            return self.within_bounds();
+        }
+        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+            match piece.strip_suffix(b"\n") {
+                // Most lines come whole: they are read where they stand.
+                Some(whole) if self.line.is_empty() => self.end_line(whole),
+                Some(rest) => {
+                    let mut line = std::mem::take(&mut self.line);
+                    line.extend_from_slice(rest);
+                    self.end_line(&line);
+                    line.clear();
+                    self.line = line;
+                }
+                None => self.line.extend_from_slice(piece),
             }
-            if *byte == b'\n' && self.document != Some(true) {
-                self.end_line();
-            } else {
-                self.line.push(*byte);
-            }
-            if self.line.len() + self.event.len() > EVENT_BYTES_MAX {
-                self.fail(ModelFailure::Network {
-                    sent: true,
-                    why: "gemini: an event of more than 1 MiB".to_owned(),
-                });
-            }
-            if self.failure.is_some() || self.too_long {
-                return ControlFlow::Break(());
-            }
+            self.within_bounds()?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn within_bounds(&mut self) -> ControlFlow<()> {
+        if self.line.len() + self.event.len() > EVENT_BYTES_MAX {
+            self.fail(broken("an event of more than 1 MiB"));
+        }
+        if self.failure.is_some() || self.too_long {
+            return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     }
@@ -80,8 +128,10 @@ impl Reader {
     /// # Errors
     /// Blocked, empty, truncated, or an error in the middle.
     pub fn finish(mut self) -> Result<Reply, ModelFailure> {
-        if self.failure.is_none() && !self.too_long {
-            self.end_line();
+        if self.failure.is_none() && !self.too_long && !self.stopped {
+            self.at_end = true;
+            let line = std::mem::take(&mut self.line);
+            self.end_line(&line);
             self.end_event();
         }
         if let Some(failure) = self.failure {
@@ -98,13 +148,15 @@ impl Reader {
                 (None, None) => truncated(),
             });
         }
-        let finish = match self.finish.as_deref() {
+        let finish = match (self.finish.as_deref(), self.block) {
             _ if self.too_long => Finish::TooLong,
-            Some("STOP") => Finish::Stop,
-            Some("MAX_TOKENS") => Finish::MaxTokens,
-            Some(reason) => Finish::Blocked(reason.to_owned()),
+            (Some("STOP"), _) => Finish::Stop,
+            (None, None) if self.stopped => Finish::Stopped,
+            (Some("MAX_TOKENS"), _) => Finish::MaxTokens,
+            (Some(reason), _) => Finish::Blocked(reason.to_owned()),
+            (None, Some(reason)) => Finish::Blocked(reason),
             // End of body without a reason: the rest is missing (api-reference B3).
-            None => return Err(truncated()),
+            (None, None) => return Err(truncated()),
         };
         Ok(Reply { text: self.text, finish, usage, model: self.model })
     }
@@ -113,36 +165,44 @@ impl Reader {
         self.failure.get_or_insert(failure);
     }
 
-    fn end_line(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        let text = line.strip_suffix(b"\r").unwrap_or(&line);
-        if let Some(data) = text.strip_prefix(b"data:") {
+    fn end_line(&mut self, line: &[u8]) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(data) = line.strip_prefix(b"data:") {
+            if self.event_is_bare {
+                self.end_event();
+            }
             if !self.event.is_empty() {
                 self.event.push(b'\n');
             }
             self.event.extend_from_slice(data);
-        } else if text.iter().all(u8::is_ascii_whitespace) {
+        } else if line.iter().all(u8::is_ascii_whitespace) {
             self.end_event();
-        } else if self.document == Some(true) || self.event.is_empty() && !is_field(text) {
-            // A whole document, or an error in the middle that is no event (api-reference B3).
-            self.event.extend_from_slice(text);
-        } else if !is_field(text) {
-            self.event.extend_from_slice(text);
+        } else if self.event_is_bare || !is_field(line) {
+            // An error in the middle that is no event, perhaps over several lines (api-reference B3).
+            if !self.event_is_bare {
+                self.end_event();
+                self.event_is_bare = true;
+            }
+            self.event.extend_from_slice(line);
         }
     }
 
     fn end_event(&mut self) {
-        let event = std::mem::take(&mut self.event);
-        if event.iter().all(u8::is_ascii_whitespace) {
-            return;
+        self.event_is_bare = false;
+        let mut event = std::mem::take(&mut self.event);
+        match event.trim_ascii() {
+            // Some doors in between end a stream as other vendors do.
+            b"" | b"[DONE]" => {}
+            text => match json::parse_small(text) {
+                Ok(value) => self.value(&value),
+                // Half an event at the end of a whole answer is missed by nobody.
+                Err(_) if self.at_end && self.is_complete() => {}
+                Err(_) if self.at_end => self.fail(truncated()),
+                Err(error) => self.fail(broken(&format!("an event cannot be read: {error}"))),
+            },
         }
-        match json::parse(&event) {
-            Ok(value) => self.value(&value),
-            Err(error) => self.fail(ModelFailure::Network {
-                sent: true,
-                why: format!("gemini: an event cannot be read: {error}"),
-            }),
-        }
+        event.clear();
+        self.event = event;
     }
 
     fn value(&mut self, value: &Value) {
@@ -179,6 +239,10 @@ impl Reader {
     }
 
     fn append(&mut self, text: &str) {
+        if text.contains('\0') {
+            // PostgreSQL cannot hold it, and nobody misses it.
+            return self.append(&text.replace('\0', ""));
+        }
         let room = TEXT_BYTES_MAX.saturating_sub(self.text.len());
         if text.len() <= room {
             self.text.push_str(text);
@@ -208,12 +272,22 @@ fn is_field(line: &[u8]) -> bool {
     [&b":"[..], b"event:", b"id:", b"retry:"].iter().any(|field| line.starts_with(field))
 }
 
+/// Ends without text that say nothing against the words: another try may do. Reasons to come are taken
+/// for refusals, whose name the person is told.
 fn is_refusal(reason: &str) -> bool {
-    !matches!(reason, "STOP" | "MAX_TOKENS" | "OTHER" | "FINISH_REASON_UNSPECIFIED")
+    let failed = matches!(
+        reason,
+        "STOP" | "MAX_TOKENS" | "OTHER" | "IMAGE_OTHER" | "NO_IMAGE" | "FINISH_REASON_UNSPECIFIED"
+    );
+    !failed && !["FUNCTION_CALL", "TOOL_CALL", "MALFORMED"].iter().any(|word| reason.contains(word))
 }
 
 fn truncated() -> ModelFailure {
-    ModelFailure::Network { sent: true, why: "gemini: the answer broke off".to_owned() }
+    broken("the answer broke off")
+}
+
+fn broken(why: &str) -> ModelFailure {
+    ModelFailure::Network { sent: true, why: format!("gemini: {why}") }
 }
 
 #[cfg(test)]
@@ -252,6 +326,11 @@ mod tests {
         check(&format!(": hi\nevent: x\ndata:{HALF}\n\ndata: {REST}"), "你好 😀 Stop 3+9");
         check(&format!("[{HALF}\n,\n{REST}]"), "你好 😀 Stop 3+9");
         check(REST, " 😀 Stop 3+9");
+        check(&format!("\r\n data: {HALF}\n"), "Network");
+        check(
+            &format!("\r\n\r\ndata: {HALF}\n\ndata: {REST}\n\ndata: [DONE]\n\n"),
+            "你好 😀 Stop 3+9",
+        );
         let multi = REST.replacen(',', ",\ndata: ", 1);
         check(&format!("data: {HALF}\n\ndata: {multi}\n\n"), "你好 😀 Stop 3+9");
     }
@@ -263,7 +342,16 @@ mod tests {
             r#"Network { sent: true, why: "gemini: the answer broke off""#,
         );
         check("", r#"Network { sent: true, why: "gemini: the answer broke off""#);
-        check("data: {\"cand", r#"Network { sent: true, why: "gemini: an event cannot be read"#);
+        check("data: {\"cand", r#"Network { sent: true, why: "gemini: the answer broke off""#);
+        check(
+            "data: {\"cand\n\ndata: ",
+            r#"Network { sent: true, why: "gemini: an event cannot be"#,
+        );
+        check(
+            "<html>log in</html>\n\n<p>",
+            r#"Network { sent: true, why: "gemini: an event cannot be"#,
+        );
+        check(&format!("data: {REST}\n\ndata: {{\"cand"), " 😀 Stop 3+9");
     }
 
     #[test]
@@ -274,6 +362,16 @@ mod tests {
             r#"Safety { reason: "PROHIBITED_CONTENT""#,
         );
         check(r#"{"candidates":[{"finishReason":"STOP","content":{}}]}"#, "Empty");
+        check(r#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}"#, "Empty");
+        check(r#"{"candidates":[{"finishReason":"REASON_TO_COME"}]}"#, "Safety");
+        check(
+            r#"{"candidates":[{"content":{"parts":[{"text":"so","thought":true}]},"finishReason":"STOP"}]}"#,
+            "Empty",
+        );
+        check(
+            &format!("data: {HALF}\n\ndata: {{\"promptFeedback\":{{\"blockReason\":\"OTHER\"}}}}"),
+            r#"你好 Blocked("OTHER")"#,
+        );
         check(
             r#"{"candidates":[{"finishReason":"MAX_TOKENS"}],"usageMetadata":{"thoughtsTokenCount":7}}"#,
             "Empty { usage: Usage { input: 0, output: 7 } }",
@@ -295,6 +393,10 @@ mod tests {
         check(&format!("data: {HALF}\n\n{error}\n\n"), "Overloaded");
         check(&format!("data: {HALF}\n\n{error}"), "Overloaded");
         check(&format!("data: {error}\n\n"), "Overloaded");
+        check(&format!("data: {HALF}\n{error}\n"), "Overloaded");
+        let lines = error.replace('{', "{\r\n  ").replace(',', ",\r\n  ");
+        check(&format!("data: {HALF}\r\n\r\n{lines}\r\n"), "Overloaded");
+        check(&format!("[{HALF},\n{error}]"), "Overloaded");
         check(&format!("[{error}]"), "Overloaded");
     }
 
@@ -317,5 +419,35 @@ mod tests {
         let chunk = [b'x'; 8_192];
         while flood.feed(&chunk).is_continue() {}
         assert!(matches!(flood.finish(), Err(ModelFailure::Network { sent: true, .. })));
+    }
+
+    #[test]
+    fn an_answer_is_complete_once_the_reason_of_its_end_has_come() {
+        let mut reader = Reader::new("m");
+        assert!(reader.feed(format!("data: {HALF}\n\n").as_bytes()).is_continue());
+        assert!(!reader.is_complete());
+        assert_eq!(reader.text(), "你好");
+        assert!(reader.feed(format!("data: {REST}\n\n").as_bytes()).is_continue());
+        assert!(reader.is_complete());
+    }
+
+    #[test]
+    fn broken_streams_never_panic() {
+        let mut dice = json::tests::Dice::new(11);
+        let body = format!("data: {HALF}\r\n\r\n: x\ndata: {REST}\n\n{{\"error\":{{}}}}\n");
+        for _ in 0..500 {
+            let mut bytes = body.clone().into_bytes();
+            for _ in 0..dice.below(4) {
+                let at = dice.below(bytes.len());
+                bytes[at] = b"\\\"\n\r{}d: \xff"[dice.below(10)];
+            }
+            let mut reader = Reader::new("m");
+            for piece in bytes.chunks(1 + dice.below(40)) {
+                if reader.feed(piece).is_break() {
+                    break;
+                }
+            }
+            let _ = reader.finish();
+        }
     }
 }

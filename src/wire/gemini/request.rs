@@ -6,6 +6,10 @@ use crate::wire::{Method, Request};
 
 /// Thinking included; visible answers of this length fill about four messages.
 const OUTPUT_TOKENS_MAX: i64 = 8_192;
+/// `gemini-2.5-pro` cannot do without thinking.
+const PRO_BUDGET_MIN: i64 = 128;
+/// Words in the names of models whose thinking is not known.
+const NOT_CHAT: [&str; 6] = ["image", "tts", "audio", "live", "embedding", "robotics"];
 /// Where a file's type or base64 goes; no quoted text holds it.
 const HOLE: &str = "\u{1}";
 /// Listing and looking up answer at once.
@@ -30,13 +34,7 @@ pub struct GenerateArgs<'a> {
 
 /// The request for a question of text alone.
 pub fn generate(args: &GenerateArgs<'_>) -> Request {
-    Request {
-        method: Method::Post,
-        path: path(args),
-        headers: Vec::new(),
-        body: Some(body(args, 0)),
-        timeout_ms: args.timeout_ms,
-    }
+    post(args, Some(body(args, 0)))
 }
 
 /// The same with so many files: the request without a body, and the body's text around the holes,
@@ -44,12 +42,23 @@ pub fn generate(args: &GenerateArgs<'_>) -> Request {
 pub fn generate_around_media(args: &GenerateArgs<'_>, files: usize) -> (Request, Vec<String>) {
     let text = body(args, files);
     let pieces = text.split(HOLE).map(str::to_owned).collect();
-    let request = Request {
-        headers: vec![("content-type", "application/json".to_owned())],
-        body: None,
-        ..generate(args)
-    };
-    (request, pieces)
+    (
+        Request {
+            headers: vec![("content-type", "application/json".to_owned())],
+            ..post(args, None)
+        },
+        pieces,
+    )
+}
+
+fn post(args: &GenerateArgs<'_>, body: Option<String>) -> Request {
+    Request {
+        method: Method::Post,
+        path: path(args),
+        headers: Vec::new(),
+        body,
+        timeout_ms: args.timeout_ms,
+    }
 }
 
 /// A page of the models that a key may see; spends no quota (api-reference B7).
@@ -140,12 +149,18 @@ fn turn(list: &mut Array<'_>, role: &str, text: &str) {
     content.array("parts").object().str("text", text);
 }
 
-/// The least thinking that each family takes (api-reference B2); unknown models keep their default.
+/// The least thinking that each family takes; names that are not plainly of one keep their default,
+/// because a level that a model does not know is refused (api-reference B2).
 fn thinking(config: &mut Object<'_>, model: &str) {
     let model = model.trim_start_matches("models/");
-    if model.starts_with("gemini-2.5-flash") {
+    let talks = !NOT_CHAT.iter().any(|word| model.contains(word));
+    let moving =
+        matches!(model, "gemini-flash-latest" | "gemini-flash-lite-latest" | "gemini-pro-latest");
+    if model.starts_with("gemini-2.5-flash") && talks {
         config.object("thinkingConfig").int("thinkingBudget", 0);
-    } else if model.starts_with("gemini-3") {
+    } else if model.starts_with("gemini-2.5-pro") && talks {
+        config.object("thinkingConfig").int("thinkingBudget", PRO_BUDGET_MIN);
+    } else if (model.starts_with("gemini-3") || moving) && talks {
         let level = if model.contains("-lite") { "minimal" } else { "low" };
         config.object("thinkingConfig").str("thinkingLevel", level);
     }
@@ -182,6 +197,19 @@ mod tests {
     }
 
     #[test]
+    fn a_question_of_nothing_is_still_a_part_of_something() {
+        for (text, files) in [("", 0), ("", 1), (" \n", 1)] {
+            let (_, pieces) = generate_around_media(&args(text), files);
+            let value = crate::json::parse(filled(&pieces).as_bytes()).unwrap();
+            let content = value.at("contents").list().next().unwrap();
+            assert_eq!(content.at("parts").list().count(), 1, "{text:?} {files}");
+            assert_ne!(content.at("parts").list().next().unwrap().at("text").str(), Some(""));
+        }
+        let bare = generate(&GenerateArgs { system: " ", ..args("x") }).body.unwrap();
+        assert!(bare.starts_with(r#"{"contents":"#), "{bare}");
+    }
+
+    #[test]
     fn memory_alternates_and_ends_with_the_question() {
         let turns = [("q1".to_owned(), "a1".to_owned()), ("q2".to_owned(), String::new())];
         let request = generate(&GenerateArgs { turns: &turns, stream: false, ..args("") });
@@ -200,23 +228,36 @@ mod tests {
         };
         assert_eq!(of("gemini-3.8-flash"), r#","thinkingConfig":{"thinkingLevel":"low"}}}"#);
         assert_eq!(of("gemini-2.5-flash-lite"), r#","thinkingConfig":{"thinkingBudget":0}}}"#);
-        assert_eq!(of("my-model"), "}}");
+        assert_eq!(of("models/gemini-2.5-pro"), r#","thinkingConfig":{"thinkingBudget":128}}}"#);
+        assert_eq!(of("gemini-3.1-pro-preview"), r#","thinkingConfig":{"thinkingLevel":"low"}}}"#);
+        let lite = r#","thinkingConfig":{"thinkingLevel":"minimal"}}}"#;
+        assert_eq!(of("gemini-flash-lite-latest"), lite);
+        for unknown in ["my-model", "gemini-2.5-flash-image", "gemini-3.8-flash-tts", "gemma-4"] {
+            assert_eq!(of(unknown), "}}", "{unknown}");
+        }
+    }
+
+    /// Types and bytes put into the holes between the pieces, in turn.
+    fn filled(pieces: &[String]) -> String {
+        let fillings = ["\"image/jpeg\"", "QUJD"].into_iter().cycle();
+        let mut out = pieces.first().cloned().unwrap_or_default();
+        for (piece, filling) in pieces.iter().skip(1).zip(fillings) {
+            out.push_str(filling);
+            out.push_str(piece);
+        }
+        out
     }
 
     #[test]
     fn media_leave_holes_and_names_stay_in_their_place() {
         let (request, pieces) = generate_around_media(&args("what?"), 2);
         assert!(request.body.is_none());
-        let fillings = ["\"image/jpeg\"  ", "QUJD", "\"audio/ogg\"", "QUJD", ""];
-        let joined: String = pieces
-            .iter()
-            .zip(fillings)
-            .map(|(piece, filling)| format!("{piece}{filling}"))
-            .collect();
-        let value = crate::json::parse(joined.as_bytes()).unwrap();
+        let value = crate::json::parse(filled(&pieces).as_bytes()).unwrap();
         let contents = value.at("contents");
         let parts: Vec<_> = contents.list().next().unwrap().at("parts").list().collect();
-        assert_eq!(parts.len(), 3);
+        assert_eq!((pieces.len(), parts.len()), (5, 3));
+        let (_, tricky) = generate_around_media(&args("\u{1}\"\u{1}"), 1);
+        assert_eq!(tricky.len(), 3, "nothing that anybody writes makes a hole");
         assert_eq!(parts[1].at("inlineData").at("data").str(), Some("QUJD"));
         assert!(get_model("a/../b?x").path.ends_with("/models/a%2F..%2Fb%3Fx"));
     }

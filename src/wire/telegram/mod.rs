@@ -1,15 +1,22 @@
 //! Owns: the Bot API's JSON, both ways (api-reference A).
 //! May not: decide policy, or print a URL.
 
+mod document;
 mod error;
 mod request;
+mod rich;
+mod setup;
 mod update;
 
+pub use document::send_document;
 pub use error::{Conflict, TelegramError};
 pub use request::{
-    Scope, SendMessage, answer_callback, delete_message, delete_webhook, edit_message, get_file,
-    get_me, get_updates, get_webhook_info, inline_keyboard, send_chat_action, send_document,
-    send_draft, send_message, set_my_commands,
+    SendMessage, answer_callback, delete_message, edit_message, edit_rich_message, inline_keyboard,
+    send_chat_action, send_draft, send_message, send_rich_draft, send_rich_message,
+};
+pub use setup::{
+    Scope, delete_my_commands, delete_webhook, get_chat, get_chat_member, get_file, get_me,
+    get_updates, get_webhook_info, set_my_commands, set_webhook,
 };
 pub use update::{ReadError, read_update};
 
@@ -26,6 +33,8 @@ pub struct Me {
     pub reads_all_group_messages: bool,
     /// Whether it may be added to groups.
     pub can_join_groups: bool,
+    /// Whether private chats may have topics (api-reference A10).
+    pub has_topics: bool,
 }
 
 /// What getWebhookInfo says.
@@ -55,14 +64,12 @@ pub struct RemoteFile {
 /// # Errors
 /// Every refusal of Telegram, and whatever is no JSON.
 pub fn read_reply(response: &Response) -> Result<Value, TelegramError> {
-    let Ok(value) = json::parse(&response.body) else {
-        return Err(TelegramError::NotJson { status: response.status });
-    };
+    let Ok(value) = json::parse(&response.body) else { return Err(error::without_json(response)) };
     if value.at("ok").bool() == Some(true) {
         return Ok(value.take("result"));
     }
     if value.at("ok").bool().is_none() {
-        return Err(TelegramError::NotJson { status: response.status });
+        return Err(error::without_json(response));
     }
     Err(error::read(&value, response))
 }
@@ -84,6 +91,7 @@ pub fn read_me(result: &Value) -> Result<Me, String> {
         },
         reads_all_group_messages: result.at("can_read_all_group_messages").bool() == Some(true),
         can_join_groups: result.at("can_join_groups").bool() != Some(false),
+        has_topics: result.at("has_topics_enabled").bool() == Some(true),
     })
 }
 

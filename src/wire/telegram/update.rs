@@ -1,6 +1,7 @@
 //! Owns: an update's JSON → [`Incoming`] (api-reference A10).
 //! May not: refuse what it can do without: a wrong-typed optional field is an absent one.
 
+use super::rich;
 use crate::json::{self, Ref};
 use crate::types::{
     Callback, ChatId, ChatKind, Entity, EntityKind, Incoming, IncomingBody, Media, MediaKind,
@@ -10,7 +11,7 @@ use crate::types::{
 /// Entities looked at in one message; Telegram shows about a hundred.
 const ENTITIES_MAX: usize = 256;
 /// Names of every update type of Bot API 10.4, for the metric (api-reference A2).
-const KINDS: [&str; 30] = [
+const KINDS: [&str; 29] = [
     "message",
     "edited_message",
     "channel_post",
@@ -40,7 +41,6 @@ const KINDS: [&str; 30] = [
     "stopped_message_generation",
     "widget_query",
     "shared_widget_query",
-    "ephemeral_message",
 ];
 /// Members of a message that say what kind of content or event it is.
 const SERVICES: [&str; 27] = [
@@ -73,7 +73,8 @@ const SERVICES: [&str; 27] = [
     "message_auto_delete_timer_changed",
 ];
 /// Media that no model is given.
-const UNSUPPORTED_MEDIA: [&str; 4] = ["animation", "video", "video_note", "paid_media"];
+const UNSUPPORTED_MEDIA: [&str; 5] =
+    ["animation", "video", "video_note", "paid_media", "live_photo"];
 
 /// An update that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,7 +92,7 @@ pub struct ReadError {
 pub fn read_update(bytes: &[u8]) -> Result<Incoming, ReadError> {
     let failed = |update_id, why: String| ReadError { update_id, why };
     let value =
-        json::parse(bytes).map_err(|error| failed(update_id_of(bytes), error.to_string()))?;
+        json::parse_small(bytes).map_err(|error| failed(update_id_of(bytes), error.to_string()))?;
     let id = value
         .at("update_id")
         .need_i64("update_id")
@@ -107,26 +108,36 @@ fn body(kind: &str, of: Ref<'_>) -> Result<IncomingBody, json::JsonError> {
     Ok(match kind {
         "message" => IncomingBody::Message(Box::new(message(of)?)),
         "edited_message" => IncomingBody::Edited(Box::new(message(of)?)),
-        "callback_query" => IncomingBody::Callback(Callback {
-            id: of.at("id").need_str("id")?.to_owned(),
-            from: user(of.at("from")).unwrap_or_default(),
-            chat: ChatId(of.at("message").at("chat").at("id").i64().unwrap_or(0)),
-            message: MessageId(of.at("message").at("message_id").i64().unwrap_or(0)),
-            data: text(of.at("data")),
-        }),
-        "my_chat_member" => {
-            let status = of.at("new_chat_member").at("status").str().unwrap_or_default();
-            IncomingBody::Membership {
-                chat: ChatId(of.at("chat").at("id").need_i64("chat.id")?),
-                can_speak: !matches!(status, "kicked" | "left"),
-            }
-        }
+        "callback_query" => match user(of.at("from")) {
+            Some(from) => IncomingBody::Callback(Callback {
+                id: of.at("id").need_str("id")?.to_owned(),
+                from,
+                chat: ChatId(of.at("message").at("chat").at("id").i64().unwrap_or(0)),
+                message: MessageId(of.at("message").at("message_id").i64().unwrap_or(0)),
+                data: text(of.at("data")),
+            }),
+            // Nobody pressed it: nobody may be taken for its presser.
+            None => IncomingBody::Other,
+        },
+        "my_chat_member" => IncomingBody::Membership {
+            chat: ChatId(of.at("chat").at("id").need_i64("chat.id")?),
+            can_speak: can_speak(of.at("new_chat_member")),
+        },
         "stopped_message_generation" => IncomingBody::Stopped {
             chat: ChatId(of.at("chat").at("id").need_i64("chat.id")?),
             draft: of.at("draft_id").i64().unwrap_or(0),
         },
         _ => IncomingBody::Other,
     })
+}
+
+/// In private `kicked` is "blocked the bot" and `member` is "unblocked it" (api-reference A10).
+fn can_speak(member: Ref<'_>) -> bool {
+    match member.at("status").str().unwrap_or_default() {
+        "kicked" | "left" => false,
+        "restricted" => member.at("can_send_messages").bool() != Some(false),
+        _ => true,
+    }
 }
 
 fn message(of: Ref<'_>) -> Result<Message, json::JsonError> {
@@ -153,6 +164,11 @@ fn message(of: Ref<'_>) -> Result<Message, json::JsonError> {
         || id == 0;
     let (words, spans) =
         if has("text") { ("text", "entities") } else { ("caption", "caption_entities") };
+    let words = match of.at("rich_message") {
+        rich if rich.is_object() && !has(words) => rich::words(rich),
+        _ => text(of.at(words)),
+    };
+    let entities = entities(of.at(spans), &words);
     Ok(Message {
         chat: ChatId(chat.at("id").need_i64("chat.id")?),
         chat_kind: chat_kind(chat.at("type").str().unwrap_or_default()),
@@ -160,10 +176,11 @@ fn message(of: Ref<'_>) -> Result<Message, json::JsonError> {
         id: MessageId(id),
         date_s: of.at("date").i64().unwrap_or(0),
         is_ordinary: !odd && from.as_ref().is_some_and(|from| !from.is_bot),
+        // On behalf of a chat, `from` is a fake person: nobody forwarded it (api-reference A10).
         is_forward: is_forward && !has("sender_chat"),
         from,
-        text: text(of.at(words)),
-        entities: of.at(spans).list().take(ENTITIES_MAX).filter_map(entity).collect(),
+        text: words,
+        entities,
         media: media(of),
         album: of.at("media_group_id").str().map(str::to_owned),
         reply_to: reply(of.at("reply_to_message")),
@@ -203,6 +220,18 @@ fn user(of: Ref<'_>) -> Option<User> {
     })
 }
 
+/// Spans inside the text; others cannot be looked at.
+fn entities(of: Ref<'_>, text: &str) -> Vec<Entity> {
+    let mut spans = of.list().take(ENTITIES_MAX).filter_map(entity).peekable();
+    if spans.peek().is_none() {
+        return Vec::new();
+    }
+    let units = text.encode_utf16().count();
+    spans
+        .filter(|span| span.offset.checked_add(span.length).is_some_and(|end| end <= units))
+        .collect()
+}
+
 fn entity(of: Ref<'_>) -> Option<Entity> {
     let kind = match of.at("type").str()? {
         "bot_command" => EntityKind::BotCommand,
@@ -219,7 +248,8 @@ fn entity(of: Ref<'_>) -> Option<Entity> {
 
 fn media(of: Ref<'_>) -> Option<Media> {
     if let Some(photo) = of.at("photo").list().max_by_key(|size| {
-        (size.at("file_size").i64().unwrap_or(0), size.at("width").i64().unwrap_or(0))
+        let side = |name: &str| i64::from(size.at(name).u32().unwrap_or(0));
+        (side("width").saturating_mul(side("height")), size.at("file_size").i64().unwrap_or(0))
     }) {
         return file(photo, MediaKind::Photo);
     }
@@ -257,11 +287,11 @@ fn file(of: Ref<'_>, kind: MediaKind) -> Option<Media> {
 }
 
 fn reply(of: Ref<'_>) -> Option<ReplyTo> {
-    let words = if of.at("text").is_null() { of.at("caption") } else { of.at("text") };
+    let words = ["text", "caption"].into_iter().find_map(|name| of.at(name).str());
     Some(ReplyTo {
         id: MessageId(of.at("message_id").i64()?),
         from: of.at("from").at("id").i64().map(UserId),
-        text: text(words),
+        text: words.map_or_else(|| rich::words(of.at("rich_message")), without_nul),
     })
 }
 
@@ -276,7 +306,7 @@ fn without_nul(text: &str) -> String {
 
 /// The number of an update whose rest cannot be read.
 fn update_id_of(bytes: &[u8]) -> Option<UpdateId> {
-    json::number_after(bytes, b"\"update_id\"").map(UpdateId)
+    json::member_number(bytes, "update_id").map(UpdateId)
 }
 
 #[cfg(test)]
@@ -296,14 +326,15 @@ mod tests {
         let message = read(
             r#"{"message_id":55,"date":1795300000,"from":{"id":7001,"is_bot":false,"first_name":"Ana","username":"anak","language_code":"de"},
             "chat":{"id":-1001234500001,"type":"supergroup","is_forum":true},"message_thread_id":42,"is_topic_message":true,
-            "text":"/ask@lab_bot why?","entities":[{"type":"bot_command","offset":0,"length":12},{"type":"new_kind","offset":1,"length":2},{"type":"url","offset":-1,"length":2}],
+            "text":"/ask@lab_bot why?","entities":[{"type":"bot_command","offset":0,"length":12},{"type":"new_kind","offset":1,"length":2},{"type":"url","offset":-1,"length":2},{"type":"url","offset":1,"length":9000000000000000},{"type":"url","offset":17,"length":1},{"type":7}],
             "reply_to_message":{"message_id":50,"date":1,"chat":{"id":-1,"type":"group"},"from":{"id":42,"is_bot":true,"first_name":"B"},"caption":"see"},
             "quote":{"text":"s","position":0}}"#,
         );
         assert_eq!(message.topic, TopicId(42));
         assert_eq!(message.chat_kind, ChatKind::Supergroup);
         assert!(message.is_ordinary && !message.is_forward);
-        assert_eq!(message.entities.len(), 2);
+        let kinds: Vec<_> = message.entities.iter().map(|entity| &entity.kind).collect();
+        assert_eq!(kinds, [&EntityKind::BotCommand, &EntityKind::Other]);
         assert_eq!(message.reply_to.unwrap().text, "see");
         assert_eq!(message.quote.as_deref(), Some("s"));
         assert_eq!(message.from.unwrap().name(), "anak");
@@ -344,7 +375,7 @@ mod tests {
             read(&format!(r#"{{"message_id":1,"chat":{{"id":1,"type":"private"}},{more}}}"#)).media
         };
         let photo = media(
-            r#""photo":[{"file_id":"s","file_size":10,"width":1},{"file_id":"l","file_size":99,"width":9}]"#,
+            r#""photo":[{"file_id":"s","file_size":10,"width":1,"height":1},{"file_id":"l","width":9,"height":9},{"file_id":"m","file_size":20,"width":4,"height":4}]"#,
         );
         assert_eq!(photo.map(|media| media.file_id), Some("l".to_owned()));
         let gif = media(r#""animation":{"file_id":"a"},"document":{"file_id":"a"}"#);
@@ -379,5 +410,80 @@ mod tests {
         assert_eq!((incoming.kind, incoming.body), ("other", IncomingBody::Other));
         let poll = read_update(br#"{"update_id":1,"poll":{"id":"1"}}"#).unwrap();
         assert_eq!((poll.kind, poll.body), ("poll", IncomingBody::Other));
+    }
+
+    #[test]
+    fn what_is_odd_but_not_needed_is_absent() {
+        let message = read(
+            r#"{"message_id":1,"date":"x","chat":{"id":1,"type":5},"from":{"id":"7"},"text":["no"],
+            "entities":{"a":1},"photo":[],"voice":"v","reply_to_message":{"text":"t"},"quote":"q",
+            "media_group_id":5,"message_thread_id":"9","is_topic_message":1,"migrate_to_chat_id":1.5}"#,
+        );
+        assert_eq!(
+            message,
+            Message {
+                chat: ChatId(1),
+                chat_kind: ChatKind::Supergroup,
+                id: MessageId(1),
+                ..Message::default()
+            }
+        );
+        assert_eq!(read(r#"{"message_id":1,"chat":{"id":1},"text":"a\u0000b"}"#).text, "ab");
+    }
+
+    #[test]
+    fn a_rich_message_is_read_by_its_words() {
+        let rich = r#""rich_message":{"blocks":[{"type":"paragraph","text":["why ",{"type":"bold","text":"so"}]}]}"#;
+        let message = read(&format!(
+            r#"{{"message_id":1,"chat":{{"id":1}},{rich},"reply_to_message":{{"message_id":2,{rich}}}}}"#
+        ));
+        assert_eq!(
+            (message.text.as_str(), message.reply_to.unwrap().text.as_str()),
+            ("why so", "why so")
+        );
+    }
+
+    #[test]
+    fn the_other_updates_that_matter_are_read() {
+        let check = |update: &str, want: IncomingBody| {
+            let bytes = format!(r#"{{"update_id":1,{update}}}"#);
+            assert_eq!(read_update(bytes.as_bytes()).unwrap().body, want, "{update}");
+        };
+        let member = |can_speak| IncomingBody::Membership { chat: ChatId(-5), can_speak };
+        for (status, can_speak) in [
+            (r#""status":"kicked""#, false),
+            (r#""status":"left""#, false),
+            (r#""status":"restricted","can_send_messages":false"#, false),
+            (r#""status":"restricted""#, true),
+            (r#""status":"member""#, true),
+            (r#""status":"administrator""#, true),
+        ] {
+            let update = format!(
+                r#""my_chat_member":{{"chat":{{"id":-5}},"new_chat_member":{{{status}}}}}"#
+            );
+            check(&update, member(can_speak));
+        }
+        check(
+            r#""stopped_message_generation":{"chat":{"id":7},"draft_id":3}"#,
+            IncomingBody::Stopped { chat: ChatId(7), draft: 3 },
+        );
+        check(
+            r#""callback_query":{"id":"c","from":{"id":7,"first_name":"A"},"message":{"message_id":2,"date":0,"chat":{"id":-5}},"data":"y"}"#,
+            IncomingBody::Callback(Callback {
+                id: "c".into(),
+                from: User { id: UserId(7), first_name: "A".into(), ..User::default() },
+                chat: ChatId(-5),
+                message: MessageId(2),
+                data: "y".into(),
+            }),
+        );
+        check(r#""callback_query":{"id":"c","data":"y"}"#, IncomingBody::Other);
+        check(r#""channel_post":{"message_id":1,"chat":{"id":-5}}"#, IncomingBody::Other);
+        let edited = format!(
+            r#"{{"update_id":1,"edited_message":{}}}"#,
+            r#"{"message_id":1,"chat":{"id":1}}"#
+        );
+        let body = read_update(edited.as_bytes()).unwrap().body;
+        assert!(matches!(body, IncomingBody::Edited(_)));
     }
 }
