@@ -347,6 +347,41 @@ impl MediaKind {
     }
 }
 
+/// Every update type of Bot API 10.4 by its field (api-reference A2), and `other` for those to come:
+/// the label of `svs_bot_updates_total`.
+pub const UPDATE_KINDS: [&str; 30] = [
+    "message",
+    "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "business_connection",
+    "business_message",
+    "edited_business_message",
+    "deleted_business_messages",
+    "guest_message",
+    "message_reaction",
+    "message_reaction_count",
+    "inline_query",
+    "chosen_inline_result",
+    "callback_query",
+    "shipping_query",
+    "pre_checkout_query",
+    "purchased_paid_media",
+    "poll",
+    "poll_answer",
+    "my_chat_member",
+    "chat_member",
+    "chat_join_request",
+    "chat_boost",
+    "removed_chat_boost",
+    "managed_bot",
+    "subscription",
+    "stopped_message_generation",
+    "widget_query",
+    "shared_widget_query",
+    "other",
+];
+
 /// An update, read (api-reference A2, A10).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incoming {

@@ -4,9 +4,10 @@
 use super::{EXIT_OK, Failure, Outcome, Place};
 use crate::calendar::rfc3339;
 use crate::cli;
-use crate::config::{Config, Limit as LimitSetting};
+
 use crate::daemon::http::keys_json;
-use crate::engine::keypool::{KeySpec, KeyView, LedgerRows, Limit, Pool, PoolSettings};
+use crate::daemon::pool;
+use crate::engine::keypool::{KeyView, LedgerRows, Pool};
 use crate::secret_hash;
 use crate::store::{Durability, Store, StoreError, ledger};
 use crate::types::Now;
@@ -46,37 +47,6 @@ pub fn run(
     Ok(EXIT_OK)
 }
 
-/// The pool's settings as the settings file gives them; keys are known by their fingerprints.
-pub fn pool_settings(config: &Config, salt: &str) -> PoolSettings {
-    let keys = config.keys.iter().map(|key| KeySpec {
-        fingerprint: secret_hash::fingerprint(salt, &key.secret),
-        last4: key.secret.last4(),
-        group: key.group,
-        project: key.project.clone(),
-    });
-    PoolSettings {
-        keys: keys.collect(),
-        lite: config.models.lite.clone(),
-        flash: config.models.flash.clone(),
-        pro: config.models.pro.clone(),
-        rpm: limit(config.key_rpm),
-        pro_rpm: limit(config.pro_rpm),
-        lite_rpd: limit(config.lite_rpd),
-        flash_rpd: limit(config.flash_rpd),
-        pro_rpd: limit(config.pro_rpd),
-        min_interval_ms: config.key_min_interval_ms,
-        daily_share: config.key_daily_share,
-    }
-}
-
-fn limit(setting: LimitSetting) -> Limit {
-    match setting {
-        LimitSetting::Auto => Limit::Auto,
-        LimitSetting::Unlimited => Limit::Unlimited,
-        LimitSetting::Fixed(limit) => Limit::Fixed(limit),
-    }
-}
-
 fn action(words: &[String]) -> Result<Action, Failure> {
     let number = |word: &str| {
         let n = word.parse::<u32>().ok().filter(|n| *n > 0);
@@ -102,7 +72,7 @@ fn list(json: bool, place: &Place, now: Now) -> Result<String, Failure> {
         Err(StoreError::Missing(_)) => (String::new(), LedgerRows::default()),
         Err(error) => return Err(Failure::failed(error)),
     };
-    let keys = Pool::new(pool_settings(&place.config, &salt), rows, now).list(now);
+    let keys = Pool::new(pool::settings(&place.config, &salt), rows, now).list(now);
     if !json {
         return Ok(table(&keys));
     }
@@ -128,7 +98,7 @@ fn change(action: Action, n: u32, place: &Place, fresh: &[u8], now: Now) -> Resu
     let mut store = Store::open_existing(&place.data_dir).map_err(Failure::failed)?;
     let changed = store.write(Durability::Disk, |tx| {
         let salt = ledger::install_salt(tx, &secret_hash::hex(fresh))?;
-        let mut pool = Pool::new(pool_settings(&place.config, &salt), ledger::load(tx, now)?, now);
+        let mut pool = Pool::new(pool::settings(&place.config, &salt), ledger::load(tx, now)?, now);
         let changed = match action {
             Action::Revive(_) => pool.revive(n, now),
             _ => pool.park(n),
@@ -186,6 +156,7 @@ fn table(keys: &[KeyView]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::config::KeySetting;
     use crate::types::{Group, Secret};
 

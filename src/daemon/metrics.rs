@@ -4,41 +4,10 @@
 
 use super::process::Process;
 use crate::types::status::{KeyState, Status, TABLES};
-use crate::types::{Group, Role, build};
+use crate::types::{Group, Role, UPDATE_KINDS, build};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// `svs_bot_updates_total{kind}`: every type of Bot API 10.4 (api-reference A2), and the rest.
-pub const UPDATE_KINDS: [&str; 28] = [
-    "message",
-    "edited_message",
-    "channel_post",
-    "edited_channel_post",
-    "business_connection",
-    "business_message",
-    "edited_business_message",
-    "deleted_business_messages",
-    "guest_message",
-    "message_reaction",
-    "message_reaction_count",
-    "inline_query",
-    "chosen_inline_result",
-    "callback_query",
-    "shipping_query",
-    "pre_checkout_query",
-    "purchased_paid_media",
-    "poll",
-    "poll_answer",
-    "my_chat_member",
-    "chat_member",
-    "chat_join_request",
-    "chat_boost",
-    "removed_chat_boost",
-    "managed_bot",
-    "subscription",
-    "stopped_message_generation",
-    "other",
-];
 /// `svs_bot_gemini_requests_total{outcome}`
 pub const MODEL_OUTCOMES: [&str; 8] =
     ["ok", "empty", "safety", "bad_request", "bad_key", "quota", "overloaded", "network"];

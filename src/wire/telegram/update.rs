@@ -5,43 +5,11 @@ use super::rich;
 use crate::json::{self, Ref};
 use crate::types::{
     Callback, ChatId, ChatKind, Entity, EntityKind, Incoming, IncomingBody, Media, MediaKind,
-    Message, MessageId, ReplyTo, TopicId, UpdateId, User, UserId,
+    Message, MessageId, ReplyTo, TopicId, UPDATE_KINDS, UpdateId, User, UserId,
 };
 
 /// Entities looked at in one message; Telegram shows about a hundred.
 const ENTITIES_MAX: usize = 256;
-/// Names of every update type of Bot API 10.4, for the metric (api-reference A2).
-const KINDS: [&str; 29] = [
-    "message",
-    "edited_message",
-    "channel_post",
-    "edited_channel_post",
-    "business_connection",
-    "business_message",
-    "edited_business_message",
-    "deleted_business_messages",
-    "guest_message",
-    "message_reaction",
-    "message_reaction_count",
-    "inline_query",
-    "chosen_inline_result",
-    "callback_query",
-    "shipping_query",
-    "pre_checkout_query",
-    "purchased_paid_media",
-    "poll",
-    "poll_answer",
-    "my_chat_member",
-    "chat_member",
-    "chat_join_request",
-    "chat_boost",
-    "removed_chat_boost",
-    "managed_bot",
-    "subscription",
-    "stopped_message_generation",
-    "widget_query",
-    "shared_widget_query",
-];
 /// Members of a message that say what kind of content or event it is.
 const SERVICES: [&str; 27] = [
     "sticker",
@@ -98,7 +66,7 @@ pub fn read_update(bytes: &[u8]) -> Result<Incoming, ReadError> {
         .need_i64("update_id")
         .map_err(|error| failed(None, error.to_string()))?;
     let id = UpdateId(id);
-    let kind = KINDS.into_iter().find(|kind| !value.at(kind).is_null()).unwrap_or("other");
+    let kind = UPDATE_KINDS.into_iter().find(|kind| !value.at(kind).is_null()).unwrap_or("other");
     let body =
         body(kind, value.at(kind)).map_err(|error| failed(Some(id), format!("{kind}.{error}")))?;
     Ok(Incoming { id, kind, body })
