@@ -15,11 +15,12 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Bytes of ureq's input and of its output buffer per connection; the default of 128 KiB each would
 /// cost more than all else together (budgets, known levers).
-const BUFFER_BYTES: usize = 8 * 1024;
+/// A little less than 8 KiB, so that the allocator's own bytes do not move it to the next size.
+const BUFFER_BYTES: usize = 8 * 1024 - 64;
 /// Bytes of reply headers; Supabase's gateway sends about 2 KiB.
 const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes handed to a streaming reader at a time; lives on the worker's stack.
-const CHUNK_BYTES: usize = 8 * 1024;
+const CHUNK_BYTES: usize = 2 * 1024;
 /// Bytes of an error body that are worth reading.
 pub const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 /// TCP and TLS set-up together.

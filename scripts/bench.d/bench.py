@@ -82,7 +82,7 @@ def start():
 def idle():
     """3, 12: memory, wake-ups and CPU while polling"""
     rows = []
-    seconds = 15 if QUICK else 45
+    seconds = 15 if QUICK else 30
     for tls in (False, True):
         with World(tls=tls) as world:
             bot = world.bot().wait_poll()
