@@ -65,8 +65,10 @@ def measure(row, rows):
             raise RuntimeError(f"{sent} of {rows} sent: {err[-200:]}{out[-300:]}")
         requests = told["requests"]
     with World() as world:
-        body = [{"chat_id": 1, "topic_id": 0, "user_id": 1_000, "username": "P1000", "role": "user",
-                 "message_text": "hello", "response_text": "you said: hello", "session_id": f"s{number}"}
+        # The columns of the earlier versions' table, as the bot fills them.
+        body = [{"chat_id": 1_000, "user_id": 1_000, "username": "P1000", "message_text": "hello",
+                 "response_text": "you said: hello", "model_used": "gemini-3.5-flash-lite",
+                 "metadata": {"number": number}, "created_at": "2026-01-01T00:00:00.000001+00:00"}
                 for number in range(BATCH)]
         place = world.standin.postgrest[7:]
         link = http.client.HTTPConnection(place)
@@ -76,9 +78,11 @@ def measure(row, rows):
             link.request("POST", "/rest/v1/chat_history", text, {
                 "apikey": "sb_secret_standin", "Content-Type": "application/json", "Prefer": "return=minimal"})
             reply = link.getresponse()
-            reply.read()
-            status = reply.status
+            told = reply.read()
+            if not 200 <= reply.status < 300:
+                # A server that refuses is faster than one that stores: no figure to compare with.
+                raise RuntimeError(f"the plain loop was refused: {reply.status} {told[:200]}")
         plain = rows / (time.monotonic() - begun)
-    note = f"{ours:.0f} rows/s beside {plain:.0f} (the loop's last status {status}); {requests} requests"
+    note = f"{ours:.0f} rows/s beside {plain:.0f}; {requests} requests"
     return [row("13 sync of a backlog beside a plain HTTP loop, stand-in", ours / plain, "×", 0.7, 0.95, more=True, note=note),
             row("14 peak memory of `svs-bot sync`, whole process", max(peaks), "MB", note=f"{rows} rows")]

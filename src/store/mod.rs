@@ -25,7 +25,7 @@ const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Prepared statements kept; the loop uses about a hundred, and one that falls out is parsed and planned
-/// again at each use (a seventh of all CPU under load when there was room for 64).
+/// again at each use (about a seventh of a profile's samples under load when there was room for 64).
 const STATEMENTS_MAX: usize = 160;
 
 /// Append-only: (name, statements). A number once released never changes.
