@@ -25,6 +25,10 @@ const WORKER_STACK_BYTES: usize = 256 * 1024;
 const WORKER_KEEP: Duration = Duration::from_secs(3);
 /// Threads beside the askers and senders: polling, calls, synchronisation, key checks.
 const OTHER_WORKERS: usize = 4;
+/// The most that `WORKERS` may say (contract §2).
+const WORKERS_MAX: usize = 128;
+/// How long an end asked for waits for a database that refuses.
+const STOP_WITHIN_MS: i64 = 9 * SECOND_MS;
 /// Waits after a turn that the database refused: doubling from the first to the last.
 const REFUSED_MS_MIN: i64 = 100;
 const REFUSED_MS_MAX: i64 = 10 * SECOND_MS;
@@ -121,7 +125,8 @@ pub fn run(start: Start<'_>) -> Ended {
             |addr| format!("status on http://{addr}/")
         ),
     );
-    let workers = start.config.workers + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
+    // Threads are made when needed: room for the largest WORKERS that a reload may bring.
+    let workers = WORKERS_MAX + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(workers)
@@ -172,7 +177,8 @@ impl Shell<'_> {
         }
         let mut events = VecDeque::new();
         let mut refused: u32 = 0;
-        let mut stops = 0;
+        // One for each signal, counted as it arrives; and when the first did.
+        let (mut stops, mut stop_by_ms) = (0, i64::MAX);
         let mut trouble: Option<String>;
         self.notifier.ready();
         loop {
@@ -205,7 +211,7 @@ impl Shell<'_> {
                     if refused.is_power_of_two() {
                         log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
                     }
-                    if stops > 0 {
+                    if stop_by_ms <= now.unix_ms {
                         // Asked to end while the database refuses: the rows are as they were.
                         return End::Stopped;
                     }
@@ -213,13 +219,17 @@ impl Shell<'_> {
                 }
             };
             self.publish(trouble.as_deref());
+            let known = events.len();
             if wait_ms > 0 || events.is_empty() {
                 wait(&mut receiver, &mut events, wait_ms).await;
             }
             while let Ok(event) = receiver.try_recv() {
                 events.push_back(event);
             }
-            stops += events.iter().filter(|event| matches!(event, Event::Stop)).count();
+            stops += events.iter().skip(known).filter(|event| matches!(event, Event::Stop)).count();
+            if stops > 0 {
+                stop_by_ms = stop_by_ms.min(self.clock.now().unix_ms + STOP_WITHIN_MS);
+            }
             if stops > 1 {
                 return End::Stopped;
             }
@@ -246,7 +256,12 @@ impl Shell<'_> {
     /// A bad file is reported and the old settings stay (contract §2).
     fn reload(&mut self) {
         let now = self.clock.now();
-        let result = (self.start.reread)().and_then(|config| {
+        let result = (self.start.reread)().and_then(|mut config| {
+            for name in fixed_at_start(&self.start.config, &config) {
+                log::warn!("{name}: changed: it takes effect at the next start");
+            }
+            // Another bot's updates have other numbers: asking it with our offset would lose them.
+            config.bot_token = self.start.config.bot_token.clone();
             let tools = make_tools(&config, self.start.dry_run)?;
             Ok((config, tools))
         });
@@ -254,9 +269,6 @@ impl Shell<'_> {
             Ok((config, tools)) => {
                 (self.start.reopen_log)(&config);
                 self.tools = Arc::new(tools);
-                for name in fixed_at_start(&self.start.config, &config) {
-                    log::warn!("{name}: changed: it takes effect at the next start");
-                }
                 self.core.reconfigure(config, now);
                 log::info!("settings read again");
             }

@@ -200,8 +200,12 @@ fn load(db: &Connection, id: i64) -> Result<Sending> {
 /// # Errors
 /// As SQLite says.
 pub fn done(db: &Connection, id: i64, chat: ChatId) -> Result<()> {
-    db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id])?;
-    promote(db, chat)
+    // The chat may have become a supergroup while the row was in flight: its own chat goes on.
+    let moved = db
+        .prepare_cached("DELETE FROM outbox WHERE id = ?1 RETURNING chat_id")?
+        .query_row([id], |row| row.get(0).map(ChatId))
+        .optional()?;
+    promote(db, moved.unwrap_or(chat))
 }
 
 fn promote(db: &Connection, chat: ChatId) -> Result<()> {
@@ -313,7 +317,8 @@ pub fn park_chat(db: &Connection, chat: ChatId, reason: &str, now_ms: UnixMs) ->
     Ok(db.prepare_cached("DELETE FROM outbox WHERE chat_id = ?1")?.execute([chat.0])?)
 }
 
-/// Moves everything that waits for a group to the supergroup it became, due at once.
+/// Moves everything that waits for a group to the supergroup it became. What is in flight stays so
+/// until its result is known.
 ///
 /// # Errors
 /// As SQLite says.
@@ -322,7 +327,6 @@ pub fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
         "UPDATE outbox SET chat_id = ?2, head = 0, reply_to = 0 WHERE chat_id = ?1",
         params![from.0, to.0],
     )?;
-    db.execute("UPDATE outbox SET state = 0 WHERE chat_id = ?1 AND state = 1", [to.0])?;
     db.execute("UPDATE outbox SET head = 0 WHERE chat_id = ?1", [to.0])?;
     promote(db, to)
 }

@@ -37,6 +37,8 @@ pub const SENDERS_MAX: usize = 8;
 pub const CALLS_MAX: usize = 8;
 /// Events taken into one transaction.
 const EVENTS_PER_TURN_MAX: usize = 256;
+/// When the soonest wake cannot be read, the loop looks again after this long.
+const RETRY_LOOK_MS: i64 = 1_000;
 /// Refused turns after which events are taken one by one.
 const REFUSED_TOGETHER_MAX: u32 = 3;
 /// A commit that was not synced is synced after this long (contract §5.1: the last second).
@@ -145,6 +147,8 @@ pub struct State {
     pub(crate) data_version: i64,
     pub(crate) live: Live,
     pub(crate) dry_run: bool,
+    /// A failed turn left the cached rows unread.
+    pub(crate) stale: bool,
     /// Questions are stored and not asked.
     pub(crate) hold: bool,
     /// Turns that the database refused in a row.
@@ -198,6 +202,10 @@ impl Core {
     /// The database refused; nothing has changed.
     pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
         let Self { store, state } = self;
+        if state.stale {
+            state.reload_rows(&store.db, now)?;
+            state.stale = false;
+        }
         // After refusals that are no busy disk, one event at a time finds the one to blame.
         let most = if state.refused < REFUSED_TOGETHER_MAX { EVENTS_PER_TURN_MAX } else { 1 };
         let taken = events.len().min(most);
@@ -213,7 +221,10 @@ impl Core {
                 batch.clear();
                 state.refused = 0;
                 state.committed(durability, wrote, &mut step, now);
-                let wake_ms = state.wake_ms(&store.db, events.is_empty(), now)?;
+                // What is committed must leave: nothing may fail from here on.
+                let wake_ms = state
+                    .wake_ms(&store.db, events.is_empty(), now)
+                    .unwrap_or(now.unix_ms + RETRY_LOOK_MS);
                 Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
             }
             Err(error) => {
@@ -232,7 +243,8 @@ impl Core {
                 }
                 state.live = saved;
                 state.sync_run = None;
-                state.reload_rows(&store.db, now)?;
+                // What could not be read again now is read before the next turn.
+                state.stale = state.reload_rows(&store.db, now).is_err();
                 Err(error)
             }
         }

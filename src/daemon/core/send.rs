@@ -91,7 +91,8 @@ impl State {
                 log::info!("group {chat} became supergroup {to}: what waits goes along");
                 crate::store::inbox::migrate_chat(db, chat, to)?;
                 people::migrate_chat(db, chat, to)?;
-                outbox::migrate_chat(db, chat, to)
+                outbox::migrate_chat(db, chat, to)?;
+                outbox::later(db, sending.id, now.unix_ms)
             }
             Next::Park(why) => {
                 log::warn!("message {} to chat {chat}: {why}: set aside", sending.id);

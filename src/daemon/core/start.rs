@@ -90,6 +90,7 @@ impl Core {
             published: Published::default(),
             refused: 0,
             hold: false,
+            stale: false,
             sync_run: None,
             sync_trouble: String::new(),
             pool,
