@@ -84,8 +84,8 @@ pub enum Event {
     Synced(Result<Response, NetError>),
     /// A key was looked at without spending quota.
     KeyChecked {
-        /// Position in the pool.
-        key: usize,
+        /// Which; positions may have moved meanwhile.
+        secret: Secret,
         /// Fine, or the failure.
         result: Result<(), ModelFailure>,
     },
@@ -168,8 +168,6 @@ pub enum Job {
     Sync(Request),
     /// Look at a key without spending quota.
     CheckKey {
-        /// Position in the pool.
-        key: usize,
         /// The key.
         secret: Secret,
     },

@@ -6,7 +6,8 @@ use crate::types::{UnixMs, UserId};
 use rusqlite::{Connection, params};
 
 /// Erases a person's rows here and queues their erasure in Supabase; returns how many turns went.
-/// Roles stay: that somebody is blocked stays known (contract §3).
+/// Roles stay: that somebody is blocked stays known (contract §3). Questions that wait are still
+/// answered, but nothing of them is written down ([`is_forgotten`]).
 ///
 /// # Errors
 /// As SQLite says.
@@ -15,7 +16,6 @@ pub fn forget(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<usize> {
     for sql in [
         "DELETE FROM registry WHERE user_id = ?1",
         "DELETE FROM session WHERE user_id = ?1",
-        "DELETE FROM inbox_media WHERE inbox_id IN (SELECT id FROM inbox WHERE user_id = ?1 AND state = 1)",
         "UPDATE inbox SET name = '', text = '', context = '', body = NULL WHERE user_id = ?1 AND state IN (3, 4)",
         "DELETE FROM outbox_parked WHERE chat_id = ?1",
     ] {
@@ -31,4 +31,17 @@ pub fn forget(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<usize> {
         params![user.0, now_ms],
     )?;
     Ok(turns)
+}
+
+/// Whether this person asked to be forgotten at or after `since_ms`: what they had asked by then is
+/// answered and leaves no row.
+///
+/// # Errors
+/// As SQLite says.
+pub fn is_forgotten(db: &Connection, user: UserId, since_ms: UnixMs) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM person WHERE user_id = ?1 AND forgotten_ms >= ?2)",
+        )?
+        .query_row(params![user.0, since_ms], |row| row.get(0))?)
 }

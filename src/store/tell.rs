@@ -65,23 +65,21 @@ pub fn person_as_markdown(db: &Connection, user: UserId, rows: u32) -> Result<St
         "SELECT created_us, coalesce(message_text, ''), coalesce(response_text, ''), chat_id
            FROM history WHERE user_id = ?1 ORDER BY id DESC LIMIT ?2",
     )?;
-    let mut turns = statement
-        .query_map(params![user.0, rows], |row| {
-            let (at_us, chat): (i64, i64) = (row.get(0)?, row.get(3)?);
-            let (asked, answered): (String, String) = (row.get(1)?, row.get(2)?);
-            let mut text = String::with_capacity(asked.len() + answered.len() + 64);
-            let at = calendar::rfc3339(at_us.div_euclid(1_000));
-            // Writing to a String cannot fail.
-            let _ = write!(text, "## {at} · {chat}\n\n**?** {asked}\n\n{answered}\n\n");
-            Ok(text)
-        })?
-        .collect::<rusqlite::Result<Vec<String>>>()?;
-    let mut room = EXPORT_BYTES_MAX;
-    turns.retain(|turn| {
-        let fits = turn.len() <= room;
-        room = room.saturating_sub(turn.len());
-        fits
-    });
+    let mut found = statement.query(params![user.0, rows])?;
+    let (mut turns, mut room) = (Vec::new(), EXPORT_BYTES_MAX);
+    while let Some(row) = found.next()? {
+        let (at_us, chat): (i64, i64) = (row.get(0)?, row.get(3)?);
+        let (asked, answered): (String, String) = (row.get(1)?, row.get(2)?);
+        let at = calendar::rfc3339(at_us.div_euclid(1_000));
+        let mut turn = String::with_capacity(asked.len() + answered.len() + 64);
+        // Writing to a String cannot fail.
+        let _ = write!(turn, "## {at} · {chat}\n\n**?** {asked}\n\n{answered}\n\n");
+        if turn.len() > room {
+            break;
+        }
+        room -= turn.len();
+        turns.push(turn);
+    }
     turns.reverse();
     Ok(turns.concat())
 }

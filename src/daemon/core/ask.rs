@@ -16,7 +16,7 @@ use crate::engine::speech::{self, Speech};
 use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
-use crate::store::{Result, history, meta, people};
+use crate::store::{Result, erase, history, meta, people};
 use crate::types::model::{Finish, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
@@ -221,7 +221,7 @@ impl State {
     pub(super) fn start_calls(&mut self, step: &mut Step, now: Now) {
         for key in self.pool.needs_check(now) {
             if let Some(secret) = self.key_secrets.get(key) {
-                step.jobs.push(Job::CheckKey { key, secret: secret.clone() });
+                step.jobs.push(Job::CheckKey { secret: secret.clone() });
             }
         }
         for asked in self.live.asking.values_mut() {
@@ -296,21 +296,22 @@ impl State {
             }
             outbox::add(db, &what, now.unix_ms)?;
         }
-        history::add(
-            db,
-            &history::Turn {
-                session: question.session,
-                chat: question.lane.chat,
-                topic: question.lane.topic,
-                user: question.user,
-                username: &question.name,
-                message: &question.text,
-                response: &text,
-                model: &reply.model,
-                metadata: &metadata(asking),
-                created_us: now.unix_ms * 1_000,
-            },
-        )?;
+        let turn = history::Turn {
+            session: question.session,
+            chat: question.lane.chat,
+            topic: question.lane.topic,
+            user: question.user,
+            username: &question.name,
+            message: &question.text,
+            response: &text,
+            model: &reply.model,
+            metadata: &metadata(asking),
+            created_us: now.unix_ms * 1_000,
+        };
+        // Who asked to be forgotten meanwhile gets the answer, and no new row.
+        if !erase::is_forgotten(db, question.user, asking.received_ms)? {
+            history::add(db, &turn)?;
+        }
         if question.session != 0 {
             people::touch_session(db, question.session, now.unix_ms)?;
         }

@@ -43,7 +43,7 @@ impl State {
         }
         if !self.live.commands_set && self.live.me_known && self.live.polling.last_ok_ms != 0 {
             self.live.commands_set = true;
-            self.register_commands(db, step)?;
+            self.register_commands(db, step, now)?;
         }
         self.publish_facts(db, now)?;
         self.tally_backlog(db, now)?;

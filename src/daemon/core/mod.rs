@@ -300,12 +300,9 @@ impl State {
             Event::Sent { sending, result, took_ms } => {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
-            Event::Called { purpose, result } => {
-                self.called(*purpose, result, step, now);
-                Ok(())
-            }
+            Event::Called { purpose, result } => self.called(db, *purpose, result, step, now),
             Event::Ready(result) => self.ready(db, result, now),
-            Event::KeyChecked { key, result } => self.key_checked(db, *key, result, now),
+            Event::KeyChecked { secret, result } => self.key_checked(db, secret, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),

@@ -2,11 +2,11 @@
 //! May not: know formatting.
 //! Invariant: a row leaves only when Telegram has it, or says that it never will (contract §5.1).
 
-use super::{Count, Phase, State, Step};
+use super::{Count, Phase, State, Step, keep};
 use crate::daemon::event::{Job, Purpose, SendFailure};
 use crate::store::Db;
 use crate::store::outbox::{self, Kind, Sending};
-use crate::store::{Result, people};
+use crate::store::{Result, meta, people};
 use crate::types::{ChatId, HOUR_MS, MINUTE_MS, MessageId, Now, SECOND_MS, UserId};
 use crate::wire::telegram::TelegramError;
 
@@ -123,13 +123,14 @@ impl State {
 
     pub(super) fn called(
         &mut self,
+        db: &Db,
         purpose: Purpose,
         result: &std::result::Result<(), SendFailure>,
         step: &mut Step,
         now: Now,
-    ) {
+    ) -> Result<()> {
         self.live.calls = self.live.calls.saturating_sub(1);
-        let Err(failure) = result else { return };
+        let Err(failure) = result else { return Ok(()) };
         if let SendFailure::Telegram(error) = failure {
             step.counts.push(Count::TelegramError(Some(error.code())));
             if let (Purpose::Typing(lane), TelegramError::RetryAfter { seconds }) = (purpose, error)
@@ -143,10 +144,12 @@ impl State {
                 }
             }
         }
-        if purpose == Purpose::Commands {
-            self.live.commands_set = false;
-        }
         log::debug!("{purpose:?}: {failure:?}");
+        if purpose == Purpose::Commands {
+            // Telegram does not have the whole menu: the next start sends it again.
+            meta::set(db, keep::MENU, "")?;
+        }
+        Ok(())
     }
 
     /// Whether a row could be sent at this very moment.

@@ -13,6 +13,7 @@ use crate::store::Db;
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
 use crate::store::{Result, erase, inbox, people, tell};
+use crate::types::Secret;
 use crate::types::model::ModelFailure;
 use crate::types::status::{KeyLine, KeyState};
 use crate::types::{
@@ -259,10 +260,14 @@ impl State {
     pub(super) fn key_checked(
         &mut self,
         db: &Db,
-        key: usize,
+        secret: &Secret,
         result: &std::result::Result<(), ModelFailure>,
         now: Now,
     ) -> Result<()> {
+        // A key that a reload has taken away is nobody's concern any more.
+        let Some(key) = self.key_secrets.iter().position(|known| known == secret) else {
+            return Ok(());
+        };
         let effects = self.pool.checked(key, result.as_ref().copied(), now);
         self.live.blocked_until_ms.clear();
         self.notices(db, &effects.notices, now)
@@ -329,7 +334,7 @@ impl State {
         if args.is_empty() || !self.policy.owners.is_empty() {
             return Ok(false);
         }
-        let hash = crate::secret_hash::fingerprint("pairing", &crate::types::Secret::new(args));
+        let hash = crate::secret_hash::fingerprint("pairing", &Secret::new(args));
         if !tell::take_pairing(db, &hash, now.unix_ms)? {
             return Ok(false);
         }
@@ -340,6 +345,8 @@ impl State {
             source: "pairing".to_owned(),
         };
         people::set_grant(db, &grant, now.unix_ms)?;
+        // The new owner's menu has more in it.
+        self.live.commands_set = false;
         log::info!("user {} is owner now, by a pairing link", at.user.id);
         self.say(db, at, &self.line(at, &Speech::OwnerPaired), now)?;
         Ok(true)

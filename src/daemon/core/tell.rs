@@ -112,8 +112,9 @@ impl State {
     }
 
     /// The menu of commands, set once for each version of it (api-reference A3).
-    pub(super) fn register_commands(&mut self, db: &Db, step: &mut Step) -> Result<()> {
-        let owners = self.policy.owners.iter().map(|owner| ChatId(owner.0)).collect::<Vec<_>>();
+    pub(super) fn register_commands(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        let owners =
+            self.owners(db, now)?.into_iter().map(|owner| ChatId(owner.0)).collect::<Vec<_>>();
         let version = format!("{} {owners:?}", MENU_VERSION);
         if meta::get(db, keep::MENU)?.as_deref() == Some(version.as_str()) {
             return Ok(());

@@ -8,7 +8,7 @@ use crate::engine::speech::Speech;
 use crate::store::status::fact;
 use crate::store::{Db, Result, meta, outbox, tell};
 use crate::types::status::KeyState;
-use crate::types::{HOUR_MS, Lang, Now};
+use crate::types::{HOUR_MS, Now};
 use std::collections::BTreeSet;
 
 /// Synchronisation that has failed for less is nobody's worry.
@@ -149,8 +149,7 @@ impl State {
         if unlimited || limits == 0 || left_percent >= QUOTA_LEFT_PERCENT || told {
             return Ok(());
         }
-        let resets =
-            words::until(Lang::Zh, calendar::pacific_midnight_after(now.unix_ms), now.unix_ms);
+        let resets = words::date(calendar::pacific_midnight_after(now.unix_ms));
         let percent_left = u32::try_from(left_percent).unwrap_or(0);
         self.tell_owner(db, &Speech::QuotaLow { percent_left, resets: &resets }, now)?;
         meta::set(db, TOLD_QUOTA, &today)
@@ -184,7 +183,9 @@ impl State {
             return Ok(());
         }
         self.backlog_hour = hour;
-        let waiting = tell::unsynced(db)? + u64::from(outbox::pending(db)?);
+        // Without Supabase every row is "unsynced", and counting them all would hold the loop.
+        let unsynced = if self.config.supabase.is_some() { tell::unsynced(db)? } else { 0 };
+        let waiting = unsynced + u64::from(outbox::pending(db)?);
         let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
         meta::put_tally(db, now.unix_ms, "backlog", waiting)
     }

@@ -58,8 +58,9 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
         Job::Sync(request) => {
             Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX))
         }
-        Job::CheckKey { key, secret } => {
-            Event::KeyChecked { key, result: check_key(&tools.net, &secret) }
+        Job::CheckKey { secret } => {
+            let result = check_key(&tools.net, &secret);
+            Event::KeyChecked { secret, result }
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Lease {
     pub model: String,
     /// Counted on.
     project: String,
+    /// Which key it was, wherever that stands by now.
+    fingerprint: String,
 }
 
 /// What the question should do next, as far as keys and models go.
@@ -155,18 +157,30 @@ impl Pool {
         );
         self.write_reservation(id, moment.day, false);
         let project = self.projects.get(project).cloned().unwrap_or_default();
-        Lease { id, key: pick.key, model: pick.model.clone(), project }
+        Lease {
+            id,
+            key: pick.key,
+            model: pick.model.clone(),
+            project,
+            fingerprint: self.fingerprint(pick.key).unwrap_or_default(),
+        }
     }
 
     /// Ends a reservation: charges, gives back what cannot have been used, and blames whose fault it
     /// was (module header).
     pub fn settle(
         &mut self,
-        lease: Lease,
+        mut lease: Lease,
         result: Result<&Usage, &ModelFailure>,
         now: Now,
     ) -> Effects {
         let moment = Moment::of(now);
+        // A reload may have moved the keys; one that is gone is blamed for nothing.
+        lease.key = self
+            .keys
+            .iter()
+            .position(|key| key.row.fingerprint == lease.fingerprint)
+            .unwrap_or(usize::MAX);
         let open = self.open.remove(&lease.id);
         let at = match &open {
             Some(open) => Some(open.pair),
