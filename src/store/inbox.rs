@@ -81,6 +81,17 @@ pub fn accept(db: &Connection, update: UpdateId, now_ms: UnixMs) -> Result<Optio
     Ok((added == 1).then(|| db.last_insert_rowid()))
 }
 
+/// When the newest update that is still remembered came; 0 without any.
+///
+/// # Errors
+/// As SQLite says.
+pub fn newest_ms(db: &Connection) -> Result<UnixMs> {
+    Ok(db
+        .query_row("SELECT received_ms FROM inbox ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
+}
+
 /// Sets an update aside with its reason and its masked text.
 ///
 /// # Errors
