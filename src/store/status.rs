@@ -126,6 +126,7 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path));
         }
+        super::private::tighten(dir);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags)?;
         db.busy_timeout(std::time::Duration::from_millis(super::BUSY_TIMEOUT_MS))?;
