@@ -127,6 +127,22 @@ fn a_project_that_has_none_of_a_model_is_asked_again_after_one_two_four_days() {
 }
 
 #[test]
+fn a_project_without_a_model_speaks_against_the_others_only_while_something_else_is_left() {
+    let none = quota(Window::Nothing, None, Some(0));
+    let want = want(Role::Vip, Tier::Lite);
+    let mut pool = pool("A:aaaa B:bbbb");
+    ask(&mut pool, &want, NOON, Err(&none));
+    let later = at(2_000);
+    assert_eq!(shown(&pool, &want, later), "aaaa gemini-3.1-flash-lite", "b is not risked");
+    ask(&mut pool, &want, later, Err(&none));
+    let last = at(4_000);
+    assert_eq!(shown(&pool, &want, last), format!("bbbb {LITE}"), "nothing else is left");
+    ask(&mut pool, &want, last, Err(&none));
+    ask(&mut pool, &want, at(6_000), Err(&none));
+    assert_eq!(shown(&pool, &want, at(8_000)), "never");
+}
+
+#[test]
 fn learned_limits_are_remembered_and_settings_overrule_them() {
     let mut pool = pool("A:aaaa");
     ask(
