@@ -288,7 +288,13 @@ def sync():
     return sync_bench.measure(Row, 10_000 if QUICK else 100_000, RUNS)
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync]
+def transfer():
+    """14: rows a second and memory of import from each source, and of export"""
+    import transfer_bench
+    return transfer_bench.measure(Row, (10_000, 30_000) if QUICK else (100_000, 300_000, 1_000_000))
+
+
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer]
 
 
 def write(text):
