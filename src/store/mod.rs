@@ -207,6 +207,19 @@ impl Store {
 }
 
 impl Store {
+    /// Runs `work` in a transaction that is undone whatever comes of it.
+    ///
+    /// # Errors
+    /// What `work` says, or SQLite at begin.
+    pub fn try_out(
+        &mut self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
+        // A transaction that is dropped is rolled back.
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work(&tx)
+    }
+
     /// Rows that this connection has changed in its life; the same before and after a transaction that
     /// wrote nothing, and so has nothing to bring to the disk.
     pub fn changes(&self) -> u64 {

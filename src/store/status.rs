@@ -273,6 +273,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         vips,
         keys: Vec::new(),
         quota: Vec::new(),
+        lasts: Vec::new(),
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,
