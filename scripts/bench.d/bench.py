@@ -297,12 +297,13 @@ def transfer():
 ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer]
 
 
-def write(text):
+def write(text, marks=MARKS):
     path = ROOT / "docs" / "BENCHMARKS.md"
     old = path.read_text()
-    head, _, rest = old.partition(MARKS[0])
-    _, _, tail = rest.partition(MARKS[1])
-    path.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}")
+    head, _, rest = old.partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    assert tail, f"{path}: the marks {marks} are missing"
+    path.write_text(f"{head}{marks[0]}\n{text}\n{marks[1]}{tail}")
 
 
 def main():

@@ -300,7 +300,7 @@ impl State {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
             Event::Called { purpose, result } => self.called(db, *purpose, result, step, now),
-            Event::Ready(result) => self.ready(db, result, now),
+            Event::Ready(result) => self.ready(db, result, step, now),
             Event::KeyChecked { secret, result } => self.key_checked(db, secret, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.

@@ -168,7 +168,13 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        db: &Db,
+        result: &SetupResult,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;
@@ -181,6 +187,16 @@ impl State {
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
+                // Before a first getMe nothing polls: its failures are the only word of a network or
+                // a name service that is not there yet. Later the poll beside it speaks.
+                if self.policy.bot_name.is_empty() {
+                    let failure = match failure {
+                        SendFailure::Telegram(error) => PollFailure::Telegram(error.clone()),
+                        SendFailure::Net(error) => PollFailure::Net(error.clone()),
+                    };
+                    self.poll_failed(&failure, step, now);
+                    return Ok(());
+                }
                 let refused = matches!(
                     failure,
                     SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
