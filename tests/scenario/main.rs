@@ -11,4 +11,5 @@ mod order;
 mod process;
 mod roles;
 mod telegram_faults;
+mod webhook;
 mod world;
