@@ -359,12 +359,11 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
 
 fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener, Failure> {
     let listener = super::http::webhook::spawn(webhook, events)?;
-    let (addr, path) = (listener.addr, webhook.path());
+    let addr = listener.addr;
     log::info!(
         "webhook: listening on {addr}, {}",
         if webhook.tls.is_some() { "with TLS" } else { "without TLS: a proxy has to provide it" }
     );
-    log::debug!("webhook: the path is {path}");
     if webhook.tls.is_none() && !addr.ip().to_canonical().is_loopback() {
         log::warn!(
             "WEBHOOK_ADDR: {addr} is not loopback, and without TLS messages and the secret can be              read on the way: only for a proxy in one's own network"

@@ -141,6 +141,10 @@ impl Core {
         state.pool = state.pool.clone().with_settings(pool::settings(&config, &state.salt), now);
         state.live.blocked_until_ms.clear();
         state.live.commands_set = false;
+        if state.live.hook.set {
+            // Whoever reads the settings again wants to see soon that deliveries come.
+            state.live.polling.not_before_ms = now.unix_ms;
+        }
         state.config = config;
     }
 

@@ -18,7 +18,7 @@ const DELIVERIES: usize = 4;
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Waits after a failed one: doubling from the first to the last.
 const RETRY_MS_MIN: i64 = 25;
-const RETRY_MS_MAX: i64 = 1_000;
+const RETRY_MS_MAX: i64 = 250;
 /// Between two looks for what has become due.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const STACK_BYTES: usize = 128 << 10;
