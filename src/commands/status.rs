@@ -2,14 +2,14 @@
 //! May not: write to the database; show text that could move a terminal's cursor.
 
 use super::{EXIT_OK, Failure, Outcome, Place};
-use crate::calendar::date_text;
+use crate::calendar::{date_text, rfc3339};
 use crate::cli;
 use crate::daemon::http::status_json;
 use crate::daemon::quoting::{count, plain, size, span};
 use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
-use crate::types::status::{Status, TABLES};
+use crate::types::status::{Status, TABLES, TierLine};
 use crate::types::{Now, UnixMs};
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -133,6 +133,9 @@ pub fn picture(status: &Status) -> String {
     if let Some(bytes) = status.rss_bytes {
         rows.push(("memory", size(bytes)));
     }
+    if !status.lasts.is_empty() {
+        rows.push(("quota", lasts(status)));
+    }
     rows.push(("week", week(status)));
     let mut out = String::new();
     for (name, text) in rows {
@@ -206,6 +209,19 @@ fn supabase(status: &Status) -> String {
         ago("all sent", sync.last_success_ms, status.at_ms),
         sync.last_error.as_deref().map(plain).unwrap_or_default(),
     ])
+}
+
+/// How long the day's quotas last at the present rate.
+fn lasts(status: &Status) -> String {
+    let line = |line: &TierLine| match line.ends_ms {
+        None => format!("{} lasts the day", line.tier.name()),
+        Some(at_ms) if at_ms <= status.at_ms => format!("{} is used up", line.tier.name()),
+        Some(at_ms) => {
+            let clock: String = rfc3339(at_ms).chars().skip(11).take(5).collect();
+            format!("{} at this rate until about {clock} UTC", line.tier.name())
+        }
+    };
+    status.lasts.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 fn week(status: &Status) -> String {
@@ -334,6 +350,7 @@ mod tests {
             "questions  7 waiting, oldest 42s, 1 given up",
             "sessions   9 live, 2 of 3 slots",
             "memory     4.5 MB",
+            "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
             "  1  A  …x9Qa  ready",
             "  2  B  …77bZ  resting  in 40s     minute limit",
             "  小明                   2/5  30s ago",

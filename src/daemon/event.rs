@@ -102,6 +102,24 @@ pub enum Event {
     Reload,
 }
 
+impl Event {
+    /// What it is, for the log.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Polled(_) => "a page of updates",
+            Self::Pushed { .. } => "an update",
+            Self::Asked(_) => "an answer",
+            Self::Grown { .. } | Self::Previewed { .. } => "a preview",
+            Self::Sent { .. } => "the result of a sent message",
+            Self::Called { .. } => "the result of a call",
+            Self::Ready(_) => "the bot's own name",
+            Self::Synced(_) => "the result of a synchronisation",
+            Self::KeyChecked { .. } => "the result of a look at a key",
+            Self::Stop | Self::Reload => "a signal",
+        }
+    }
+}
+
 /// What a call without consequences was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

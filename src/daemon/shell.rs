@@ -215,8 +215,10 @@ impl Shell<'_> {
                     turn.wake_ms - self.clock.now().unix_ms
                 }
                 Err(error) => {
-                    self.refuse_deliveries(&mut events);
                     refused = refused.saturating_add(1);
+                    if let Some(listener) = self.listener.as_ref().filter(|_| refused > 1) {
+                        listener.desk.refuse_waiting();
+                    }
                     trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
@@ -261,14 +263,6 @@ impl Shell<'_> {
             for (ticket, stored) in answers {
                 listener.desk.answer(*ticket, *stored);
             }
-        }
-    }
-
-    /// What could not be stored leaves the queue: Telegram keeps it, and delivers it again.
-    fn refuse_deliveries(&self, events: &mut VecDeque<Event>) {
-        if let Some(listener) = &self.listener {
-            events.retain(|event| !matches!(event, Event::Pushed { .. }));
-            listener.desk.refuse_all();
         }
     }
 

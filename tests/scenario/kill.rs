@@ -68,8 +68,6 @@ fn storm(stream: &str, pace_ms: u64, hooked: bool) {
         world.run();
         wait_for_some_moment(&world, &mut dice);
         world.kill();
-        // What the dead process had written to its sockets still arrives.
-        clock::pause(std::time::Duration::from_millis(30));
         kills.push(Kill { sent: world.telegram.sent_total(), asked: world.gemini.asked().len() });
     }
     assert!(left.is_empty());

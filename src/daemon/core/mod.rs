@@ -8,6 +8,7 @@ mod along;
 mod ask;
 mod hook;
 mod keep;
+mod poison;
 mod poll;
 mod send;
 mod show;
@@ -102,6 +103,8 @@ pub(crate) struct Polling {
     pub(crate) failures: u32,
     pub(crate) conflicts: u32,
     pub(crate) last_ok_ms: UnixMs,
+    /// When an update last came, to this process or an earlier one.
+    pub(crate) last_update_ms: UnixMs,
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
@@ -157,6 +160,8 @@ pub struct State {
     pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
+    /// Deliveries that were settled outside of a turn.
+    pub(crate) settled: Vec<(u64, bool)>,
     /// The webhook's listener is up.
     pub(crate) listening: bool,
     pub(crate) started_ms: UnixMs,
@@ -208,7 +213,7 @@ impl Core {
     /// # Errors
     /// The database refused; nothing has changed.
     pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
-        let Self { store, state } = self;
+        let Self { store, state } = &mut *self;
         if state.stale {
             state.reload_rows(&store.db, now)?;
             state.stale = false;
@@ -233,7 +238,9 @@ impl Core {
                     .wake_ms(&store.db, events.is_empty(), now)
                     .unwrap_or(now.unix_ms + RETRY_LOOK_MS);
                 let end = state.live.end.clone();
-                Ok(Turn { jobs: step.jobs, answers: step.answers, wake_ms, end })
+                let mut answers = std::mem::take(&mut state.settled);
+                answers.append(&mut step.answers);
+                Ok(Turn { jobs: step.jobs, answers, wake_ms, end })
             }
             Err(error) => {
                 // Back to the front, in order.
@@ -241,17 +248,13 @@ impl Core {
                     events.push_front(event);
                 }
                 state.refused = state.refused.saturating_add(1);
-                if most == 1 && error.blames_data() {
-                    // Its question or message waits in its row and is taken up at the next start.
-                    let dropped = events.pop_front();
-                    log::error!(
-                        "an event cannot be stored: {error}: left out: {}",
-                        kind_of(dropped.as_ref())
-                    );
-                }
                 state.live = saved;
                 state.sync_run = None;
+                if most == 1 && error.blames_data() {
+                    self.leave_out_poison(events, &error.to_string(), now);
+                }
                 // What could not be read again now is read before the next turn.
+                let Self { store, state } = self;
                 state.stale = state.reload_rows(&store.db, now).is_err();
                 Err(error)
             }
@@ -384,7 +387,10 @@ impl State {
         consider(self.live.unsynced_since_ms.map(|since| since + SYNC_AFTER_MS));
         consider(inbox::next_due_ms(db, now.unix_ms)?);
         consider(outbox::next_due_ms(db, now.unix_ms)?);
-        consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
+        // Where no call is free, the end of one wakes the loop.
+        if self.live.calls < CALLS_MAX {
+            consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
+        }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
         let takes_in = self.live.phase == Phase::Running || self.must_unhook();
         if !self.live.polling.in_flight && takes_in {
@@ -406,16 +412,6 @@ impl State {
     /// `base_ms` and up to a quarter more, so that many do not come back at once.
     pub(crate) fn jitter_ms(&mut self, base_ms: i64) -> i64 {
         base_ms + i64::from(self.roll()) % (base_ms / 4).max(1)
-    }
-}
-
-fn kind_of(event: Option<&Event>) -> &'static str {
-    match event {
-        Some(Event::Polled(_)) => "a page of updates",
-        Some(Event::Pushed { .. }) => "an update",
-        Some(Event::Asked(_)) => "an answer",
-        Some(Event::Sent { .. }) => "a sent message",
-        _ => "a result",
     }
 }
 

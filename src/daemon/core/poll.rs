@@ -5,7 +5,7 @@ use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::store::Db;
 use crate::store::{Result, inbox, meta};
-use crate::types::{MINUTE_MS, Now, SECOND_MS};
+use crate::types::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
 
 /// Telegram clamps longer waits to this (api-reference A2).
@@ -21,6 +21,10 @@ pub(super) const FAILURES_UNREADY: u32 = 2;
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
 const CONFLICT_WAIT_MS: i64 = 70 * SECOND_MS;
+/// After about a week without updates their numbers begin anew at random, perhaps below our offset,
+/// and asking with that would confirm them unseen (api-reference A2). What was stored is long
+/// confirmed by then, so asking for the oldest brings nothing twice.
+const QUIET_MS: i64 = 5 * DAY_MS;
 
 impl State {
     pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
@@ -50,7 +54,9 @@ impl State {
             // known without a long wait.
             let unsure = polling.last_ok_ms == 0 || polling.failures > 0;
             let timeout_s = if unsure { 0 } else { POLL_TIMEOUT_S };
-            step.jobs.push(Job::Poll { offset: self.live.offset, timeout_s, limit });
+            let quiet = polling.last_update_ms + QUIET_MS < now.unix_ms;
+            let offset = if quiet { 0 } else { self.live.offset };
+            step.jobs.push(Job::Poll { offset, timeout_s, limit });
         }
     }
 
@@ -94,6 +100,7 @@ impl State {
             self.live.offset = update.id.0.saturating_add(1);
         }
         if !updates.is_empty() {
+            self.live.polling.last_update_ms = now.unix_ms;
             meta::set(db, keep::NEXT_OFFSET, &self.live.offset.to_string())?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::daemon::{policy, pool};
 use crate::engine::keypool::Pool;
 use crate::secret_hash;
 use crate::store::status::{self, Published};
-use crate::store::{Durability, Result, Store, ledger, meta};
+use crate::store::{Durability, Result, Store, inbox, ledger, meta};
 use crate::types::status::{Disk, Status};
 use crate::types::{Now, SECOND_MS};
 use nanorand::WyRand;
@@ -59,7 +59,7 @@ impl Core {
             live: Live {
                 phase: if drain { Phase::Draining } else { Phase::Running },
                 offset: 0,
-                polling: Polling::default(),
+                polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
                 hook: super::hook::Hook::default(),
                 me_known: false,
                 me_in_flight: false,
@@ -83,6 +83,7 @@ impl Core {
                 end: None,
             },
             dry_run,
+            settled: Vec::new(),
             listening: false,
             started_ms: now.unix_ms,
             reload_wanted: false,
@@ -198,6 +199,7 @@ impl State {
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);
         status.webhook = self.is_hooked();
+        status.lasts = self.pool.lasts(now);
         status.last_poll_ms = Some(self.live.polling.last_ok_ms).filter(|at| *at > 0);
         Ok(status)
     }

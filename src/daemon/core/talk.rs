@@ -237,7 +237,8 @@ impl State {
             )
         };
         let week = tell::answers_by_day(db, now.unix_ms, 7)?;
-        let lines = words::usage_lines(&self.pool.quota_view(now), &week);
+        let (quota, lasts) = (self.pool.quota_view(now), self.pool.lasts(now));
+        let lines = words::usage_lines(lang, &quota, &lasts, &week, now.unix_ms);
         Ok(speech::say(
             lang,
             &Speech::Usage {

@@ -4,7 +4,9 @@
 use super::chart::{self, Bar};
 use crate::calendar::{date_text, rfc3339};
 use crate::daemon::quoting::{count, html, size, span};
-use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, WEEK_HOURS};
+use crate::types::status::{
+    Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, TierLine, WEEK_HOURS,
+};
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
 use std::fmt::Write as _;
 
@@ -31,7 +33,7 @@ pub(super) fn render(status: &Status) -> String {
     page.tiles(status);
     page.charts(status);
     page.keys(&status.keys);
-    page.quota(&status.quota);
+    page.quota(&status.quota, &status.lasts);
     page.slots(status);
     page.sync(status);
     page.troubles(status);
@@ -141,9 +143,16 @@ impl Page {
         });
     }
 
-    fn quota(&mut self, quota: &[QuotaLine]) {
-        let heads = ["project", "model", "used", "of", "forecast", "resets"];
-        self.table("Quotas today", &heads, quota, |page, line| {
+    fn quota(&mut self, quota: &[QuotaLine], lasts: &[TierLine]) {
+        let heads = ["project", "model", "used", "of", "forecast", "lasts", "resets"];
+        let lasts = lasts.iter().map(|line| {
+            let until = line.ends_ms.map_or("the day".to_owned(), |at_ms| self.until(at_ms));
+            format!("{} {until}", line.tier.name())
+        });
+        let lasts = lasts.collect::<Vec<_>>().join(" · ");
+        let note =
+            if lasts.is_empty() { lasts } else { format!("At this rate they last: {lasts}.") };
+        self.noted_table("Quotas today", &note, &heads, quota, |page, line| {
             page.cell(&line.project);
             page.cell(&line.model);
             page.cell(&line.used_today.to_string());
@@ -152,6 +161,12 @@ impl Page {
             let class =
                 if line.limit_today.is_some_and(|limit| forecast > limit) { "fair" } else { "" };
             let _ = write!(page.out, "<td class=\"{class}\">about {}</td>", count(forecast));
+            let lasts = match (line.ends_ms, line.used_today) {
+                (Some(at_ms), _) => page.until(at_ms),
+                (None, 0) => String::new(),
+                (None, _) => "the day".to_owned(),
+            };
+            page.cell(&lasts);
             let resets = page.in_span(line.resets_ms);
             page.cell(&resets);
         });
@@ -254,6 +269,15 @@ impl Page {
         self.out.push_str("</td>");
     }
 
+    /// When something ends, as a forecast.
+    fn until(&self, at_ms: UnixMs) -> String {
+        if at_ms <= self.now_ms {
+            return "used up".to_owned();
+        }
+        let clock: String = rfc3339(at_ms).chars().skip(11).take(5).collect();
+        format!("until about {clock} UTC")
+    }
+
     fn in_span(&self, at_ms: UnixMs) -> String {
         format!("in {}", span(at_ms - self.now_ms))
     }
@@ -323,6 +347,9 @@ mod tests {
             "3.0 GB free",
             "1239",
             "about 22",
+            "At this rate they last: lite the day · flash until about 02:00 UTC.",
+            "<td>until about 02:00 UTC</td>",
+            "<td>the day</td>",
             "Last week",
             "connection refused",
             "ready",
@@ -358,6 +385,7 @@ mod tests {
             used_today,
             limit_today: None,
             resets_ms: left_h * HOUR_MS,
+            ends_ms: None,
         };
         for (used, left_h, want) in
             [(10, 12, 20), (10, 24, 480), (10, 0, 10), (0, 5, 0), (10, 99, 480)]

@@ -23,6 +23,7 @@ use crate::types::Secret;
 use desk::Verdict;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ pub const DELIVERIES_MAX: usize = 16;
 /// A longer body is refused unread. Real updates have some tens of KiB.
 const BODY_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
 /// How long a delivery waits for its turn and its commit; then Telegram is asked to come again.
-const STORE_WITHIN: Duration = Duration::from_secs(25);
+const STORE_WITHIN: Duration = Duration::from_secs(20);
 /// What Telegram is asked to wait before it delivers again.
 const RETRY_AFTER_S: u32 = 2;
 /// How long an end waits for replies that are under way.
@@ -72,7 +73,7 @@ impl Listener {
     /// Waits until the last reply is out, at most [`CLOSE_WITHIN`].
     pub fn join(self) {
         self.close();
-        self.desk.refuse_all();
+        self.desk.refuse_waiting();
         // A reply that nobody takes is no reason to stay.
         let _ = self.ended.recv_timeout(CLOSE_WITHIN);
     }
@@ -144,6 +145,14 @@ pub fn spawn(settings: &Webhook, events: UnboundedSender<Event>) -> Result<Liste
         })
         .map_err(unusable)?;
     Ok(Listener { addr, desk, up, closing, ended })
+}
+
+/// Whether a certificate and its key can be used, for `check`.
+///
+/// # Errors
+/// What is wrong with which file, for operators.
+pub fn try_certificate(files: &(PathBuf, PathBuf)) -> Result<(), String> {
+    Certificate::open(files, monotonic()).map(drop)
 }
 
 async fn serve(listener: std::net::TcpListener, hall: Arc<Hall>, closing: &Notify) {

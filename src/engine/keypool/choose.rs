@@ -10,13 +10,15 @@
 
 use super::pair::{Blocked, Moment, Pair, Reason};
 use super::{Key, Pool};
-use crate::types::{Now, Role, SECOND_MS, Tier, UnixMs};
+use crate::types::{MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};
 
 /// A wait for one's own key that is shorter than this is better than the reserve or a weaker model.
 const SHORT_WAIT_MS: i64 = 1_500;
 /// The part of a pair's day, one in so many, that is saved for later while a weaker model is open.
 const SAVED_ONE_IN: u32 = 5;
 const SAVED_ONE_IN_PREMIUM: u32 = 10;
+/// Rather than wait longer, a pair is tried that another project's refusal speaks against.
+const GAMBLE_WAIT_MS: i64 = MINUTE_MS;
 /// Waiting for less makes no sense to anybody.
 const WAIT_MS_MIN: i64 = 50;
 
@@ -73,6 +75,10 @@ struct Search {
     interval_until_ms: UnixMs,
     /// Something was left alone only to save it.
     saved: bool,
+    /// Pairs that were never used are good enough, though another project has none of the model.
+    gamble: bool,
+    /// Such a pair was left alone.
+    unproven: bool,
 }
 
 impl Search {
@@ -99,6 +105,8 @@ impl Pool {
             any_open: false,
             interval_until_ms: UnixMs::MAX,
             saved: false,
+            gamble: false,
+            unproven: false,
         };
         for saving in [true, false] {
             if let Some(choice) = self.pass(want, moment, dice, saving, &mut search) {
@@ -106,6 +114,14 @@ impl Pool {
             }
             if !search.saved {
                 break;
+            }
+        }
+        // A refusal costs less than a person sent away.
+        let hopeless = !search.any_open || search.until_ms > now.unix_ms + GAMBLE_WAIT_MS;
+        if search.unproven && hopeless {
+            search.gamble = true;
+            if let Some(choice) = self.pass(want, moment, dice, false, &mut search) {
+                return choice;
             }
         }
         if search.until_ms != UnixMs::MAX && search.any_open {
@@ -210,6 +226,10 @@ impl Pool {
                 search.wait(known.bench.until_ms, "the model is overloaded");
                 continue;
             }
+            if known.unproven_until_ms > moment.now_ms && !pair.is_proven() && !search.gamble {
+                search.unproven = true;
+                continue;
+            }
             match self.usable(key, pair, model, want, moment) {
                 Ok(left) if saving && self.is_saved(pair, model, want.role, left) => {
                     search.saved = true
@@ -245,10 +265,6 @@ impl Pool {
     ) -> Result<u32, Blocked> {
         if key.row.resting_until_ms > moment.now_ms {
             return Err(Blocked { until_ms: key.row.resting_until_ms, reason: Reason::Guess });
-        }
-        let unproven_until_ms = self.models.get(model).map_or(0, |model| model.unproven_until_ms);
-        if unproven_until_ms > moment.now_ms && !pair.is_proven() {
-            return Err(Blocked { until_ms: unproven_until_ms, reason: Reason::Nothing });
         }
         // A state is tried again when its time is over, one request at a time.
         if pair.reason.is_state() && pair.in_flight > 0 {

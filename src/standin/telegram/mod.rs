@@ -109,6 +109,10 @@ impl Telegram {
     pub fn url(&self) -> String {
         self.server.url()
     }
+    /// Connections that are open or still being answered, a waiting poll among them.
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.inner.state)

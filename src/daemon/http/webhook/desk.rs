@@ -27,7 +27,8 @@ pub struct Desk {
 #[derive(Debug, Default)]
 struct Book {
     last: u64,
-    waiting: BTreeMap<u64, oneshot::Sender<Verdict>>,
+    /// Without a sender: told to come again already, but still in the loop's queue.
+    waiting: BTreeMap<u64, Option<oneshot::Sender<Verdict>>>,
 }
 
 impl Desk {
@@ -40,22 +41,23 @@ impl Desk {
         book.last += 1;
         let (sender, receiver) = oneshot::channel();
         let ticket = book.last;
-        book.waiting.insert(ticket, sender);
+        book.waiting.insert(ticket, Some(sender));
         Some((ticket, receiver))
     }
 
     /// The loop's word on one delivery, after its commit.
     pub fn answer(&self, ticket: u64, stored: bool) {
         let verdict = if stored { Verdict::Stored } else { Verdict::Refused };
-        if let Some(sender) = self.book().waiting.remove(&ticket) {
+        if let Some(sender) = self.book().waiting.remove(&ticket).flatten() {
             // Its connection may be gone: Telegram will ask again, and the update is known then.
             let _ = sender.send(verdict);
         }
     }
 
-    /// The loop could store nothing: all that wait are told to come again.
-    pub fn refuse_all(&self) {
-        for sender in std::mem::take(&mut self.book().waiting).into_values() {
+    /// The loop can store nothing at the moment: all that wait are told to come again. Their places stay
+    /// taken until [`Desk::answer`], since what they brought is still in the loop's queue.
+    pub fn refuse_waiting(&self) {
+        for sender in self.book().waiting.values_mut().filter_map(Option::take) {
             let _ = sender.send(Verdict::Refused);
         }
     }
@@ -75,18 +77,21 @@ mod tests {
         let desk = Desk::default();
         let (first, mut one) = desk.ticket().unwrap();
         let (second, mut two) = desk.ticket().unwrap();
-        let (_, mut three) = desk.ticket().unwrap();
+        let (third, mut three) = desk.ticket().unwrap();
         desk.answer(second, true);
         desk.answer(first, false);
         desk.answer(first, true);
         assert_eq!(one.try_recv(), Ok(Verdict::Refused));
         assert_eq!(two.try_recv(), Ok(Verdict::Stored));
-        desk.refuse_all();
+        desk.refuse_waiting();
         assert_eq!(three.try_recv(), Ok(Verdict::Refused));
         // Whoever hangs up still holds a place until the loop has spoken.
-        let tickets: Vec<u64> = (0..TICKETS_MAX).map(|_| desk.ticket().unwrap().0).collect();
+        let tickets: Vec<u64> = (1..TICKETS_MAX).map(|_| desk.ticket().unwrap().0).collect();
         assert!(desk.ticket().is_none());
-        desk.answer(tickets[0], true);
-        assert!(desk.ticket().is_some());
+        for ticket in [tickets[0], third] {
+            desk.answer(ticket, true);
+            assert!(desk.ticket().is_some());
+            assert!(desk.ticket().is_none());
+        }
     }
 }

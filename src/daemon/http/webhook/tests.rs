@@ -8,9 +8,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU8;
 use tokio::sync::mpsc::unbounded_channel;
 
-#[path = "../../../../tests/support/certificate.rs"]
-mod support;
-
 const SECRET: &str = "s3cret_-";
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -230,7 +227,20 @@ fn over_tls(bench: &Bench, trusted: &[u8]) -> Result<String, String> {
     Ok(format!("{} {}", status_of(&first), status_of(&second)))
 }
 
-fn write_pair(dir: &Path, pair: &support::Pair) -> (PathBuf, PathBuf) {
+/// A self-signed certificate and its key.
+struct Pair {
+    der: Vec<u8>,
+    cert_pem: String,
+    key_pem: String,
+}
+
+fn certificate(name: &str) -> Pair {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let (der, cert_pem) = (made.cert.der().to_vec(), made.cert.pem());
+    Pair { der, cert_pem, key_pem: made.signing_key.serialize_pem() }
+}
+
+fn write_pair(dir: &Path, pair: &Pair) -> (PathBuf, PathBuf) {
     let files = (dir.join("cert.pem"), dir.join("key.pem"));
     fs::write(&files.0, &pair.cert_pem).unwrap();
     fs::write(&files.1, &pair.key_pem).unwrap();
@@ -246,8 +256,7 @@ fn scratch(name: &str) -> PathBuf {
 #[test]
 fn our_own_tls_follows_its_files_and_keeps_what_works() {
     let dir = scratch("webhook-tls");
-    let (old, new) =
-        (support::certificate("bot.example.org"), support::certificate("bot.example.org"));
+    let (old, new) = (certificate("bot.example.org"), certificate("bot.example.org"));
     let bench = bench(Some(write_pair(&dir, &old)));
     assert_eq!(over_tls(&bench, &old.der).as_deref(), Ok("200 200"));
     assert!(over_tls(&bench, &new.der).is_err(), "a certificate nobody has shown yet");
@@ -265,7 +274,7 @@ fn our_own_tls_follows_its_files_and_keeps_what_works() {
 #[test]
 fn a_broken_new_pair_leaves_the_old_one_in_use() {
     let dir = scratch("webhook-reload");
-    let (old, new) = (support::certificate("a.example"), support::certificate("a.example"));
+    let (old, new) = (certificate("a.example"), certificate("a.example"));
     let files = write_pair(&dir, &old);
     let mut now = monotonic();
     let mut certificate = Certificate::open(&files, now).unwrap();
@@ -286,7 +295,7 @@ fn a_broken_new_pair_leaves_the_old_one_in_use() {
 #[test]
 fn a_broken_pair_is_refused_at_the_start() {
     let dir = scratch("webhook-broken");
-    let (one, other) = (support::certificate("a.example"), support::certificate("b.example"));
+    let (one, other) = (certificate("a.example"), certificate("b.example"));
     for (cert, key, why) in [
         ("", one.key_pem.as_str(), "WEBHOOK_TLS_CERT"),
         (one.key_pem.as_str(), one.key_pem.as_str(), "WEBHOOK_TLS_CERT"),

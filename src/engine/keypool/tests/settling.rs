@@ -127,6 +127,22 @@ fn a_project_that_has_none_of_a_model_is_asked_again_after_one_two_four_days() {
 }
 
 #[test]
+fn a_project_without_a_model_speaks_against_the_others_only_while_something_else_is_left() {
+    let none = quota(Window::Nothing, None, Some(0));
+    let want = want(Role::Vip, Tier::Lite);
+    let mut pool = pool("A:aaaa B:bbbb");
+    ask(&mut pool, &want, NOON, Err(&none));
+    let later = at(2_000);
+    assert_eq!(shown(&pool, &want, later), "aaaa gemini-3.1-flash-lite", "b is not risked");
+    ask(&mut pool, &want, later, Err(&none));
+    let last = at(4_000);
+    assert_eq!(shown(&pool, &want, last), format!("bbbb {LITE}"), "nothing else is left");
+    ask(&mut pool, &want, last, Err(&none));
+    ask(&mut pool, &want, at(6_000), Err(&none));
+    assert_eq!(shown(&pool, &want, at(8_000)), "never");
+}
+
+#[test]
 fn learned_limits_are_remembered_and_settings_overrule_them() {
     let mut pool = pool("A:aaaa");
     ask(
@@ -289,4 +305,31 @@ fn settings_read_again_keep_every_counter_and_what_is_in_flight() {
     pool.settle(lease, Err(&network(false)), at(1_000));
     assert_eq!(used(&pool, LITE, at(1_000)), 0);
     assert_eq!(pool.needs_check(at(1_000)).len(), 2, "the parked one is not looked at");
+}
+
+#[test]
+fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
+    for (why, then, blamed) in [
+        ("the key is gone and others stand in its place", "A:bbbb A:cccc", None),
+        ("the key is gone and none is left", "", None),
+        ("the key has moved", "A:bbbb A:cccc A:aaaa", Some(3)),
+    ] {
+        let mut pool = pool("A:aaaa");
+        let want = want(Role::Owner, Tier::Lite);
+        let Choice::Use(pick) = pool.choose(&want, NOON, 0) else { panic!() };
+        let lease = pool.reserve(&pick, 1, NOON);
+        let mut pool = pool.with_settings(settings(then), at(1_000));
+        let bad = ModelFailure::BadKey { why: "invalid" };
+        let effects = pool.settle(lease, Err(&bad), at(2_000));
+        let out = |pool: &Pool| -> Vec<u32> {
+            let lines = pool.list(at(2_000)).into_iter().map(|view| view.line);
+            lines.filter(|line| line.state != KeyState::Ready).map(|line| line.n).collect()
+        };
+        assert_eq!(out(&pool), Vec::from_iter(blamed), "{why}");
+        assert_eq!(effects.notices.len(), usize::from(blamed.is_some()), "{why}: {effects:?}");
+        assert_eq!(pool.open.len(), 0, "{why}: nothing is in flight any more");
+        // And the key that is gone is not forgotten: were it to come back, its use is counted.
+        let back = pool.with_settings(settings("A:aaaa"), at(3_000));
+        assert_eq!(used(&back, LITE, at(3_000)), 0, "{why}: what was refused is not counted");
+    }
 }
