@@ -307,7 +307,7 @@ fn daemon(
         }),
         reopen_log: Box::new(move |config| {
             if let Err(error) = log.reopen(&log_settings(config)) {
-                log::error!("LOG_FILE: {error}: the old one stays open");
+                log::error!(target: "log.failed", "LOG_FILE: {error}: the old one stays open");
             }
         }),
         stop: None,

@@ -3,7 +3,7 @@
 
 use super::clock::Clock;
 use super::core::{Core, End};
-use super::event::Event;
+use super::event::{Changes, Event};
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
 use super::{core, lock, notify};
@@ -93,6 +93,7 @@ pub fn run(start: Start<'_>) -> Ended {
     let (asked, sent) = core::recover(&mut store, clock.now()).map_err(Failure::failed)?;
     if asked + sent > 0 {
         log::warn!(
+            target: "daemon.recovered", questions = asked, messages = sent;
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
@@ -116,6 +117,8 @@ pub fn run(start: Start<'_>) -> Ended {
         None => None,
     };
     log::info!(
+        target: "daemon.started",
+        version = env!("CARGO_PKG_VERSION"), pid = std::process::id();
         "svs-bot {} starts: data in {}, {} keys, {}",
         env!("CARGO_PKG_VERSION"),
         start.data_dir.display(),
@@ -142,11 +145,11 @@ pub fn run(start: Start<'_>) -> Ended {
     runtime.shutdown_background();
     match end {
         End::Stopped => {
-            log::info!("stopped; everything in hand is stored");
+            log::info!(target: "daemon.stopped", "stopped; everything in hand is stored");
             Ok(EXIT_OK)
         }
         End::Drained => {
-            log::info!("drained: nothing is left to answer or send");
+            log::info!(target: "daemon.drained", "drained: nothing is left to answer or send");
             Ok(EXIT_OK)
         }
         End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
@@ -188,7 +191,7 @@ impl Shell<'_> {
                 Ok(turn) => {
                     trouble = None;
                     if refused > 0 {
-                        log::info!("the database works again");
+                        log::info!(target: "database.recovered", times = refused; "the database works again");
                         refused = 0;
                     }
                     for job in turn.jobs {
@@ -209,7 +212,10 @@ impl Shell<'_> {
                     trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
-                        log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
+                        log::error!(
+                            target: "database.failed", times = refused;
+                            "{error}: nothing is lost, next try in {wait_ms} ms"
+                        );
                     }
                     if stop_by_ms <= now.unix_ms {
                         // Asked to end while the database refuses: the rows are as they were.
@@ -236,7 +242,8 @@ impl Shell<'_> {
             if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload()
             {
                 events.retain(|event| !matches!(event, Event::Reload));
-                self.reload();
+                let result = self.reload();
+                events.push_back(Event::Reloaded(result));
             }
         }
     }
@@ -254,26 +261,39 @@ impl Shell<'_> {
     }
 
     /// A bad file is reported and the old settings stay (contract §2).
-    fn reload(&mut self) {
+    fn reload(&mut self) -> Result<Changes, String> {
         let now = self.clock.now();
         let result = (self.start.reread)().and_then(|mut config| {
-            for name in fixed_at_start(&self.start.config, &config) {
-                log::warn!("{name}: changed: it takes effect at the next start");
-            }
+            let later = fixed_at_start(&self.start.config, &config);
             // Another bot's updates have other numbers: asking it with our offset would lose them.
             config.bot_token = self.start.config.bot_token.clone();
             let tools = make_tools(&config, self.start.dry_run)?;
-            Ok((config, tools))
+            Ok((config, tools, later))
         });
-        match result {
-            Ok((config, tools)) => {
-                (self.start.reopen_log)(&config);
-                self.tools = Arc::new(tools);
-                self.core.reconfigure(config, now);
-                log::info!("settings read again");
+        let (config, tools, later) = match result {
+            Ok(read) => read,
+            Err(why) => {
+                log::error!(
+                    target: "settings.refused",
+                    "settings not taken over, the old ones stay: {why}"
+                );
+                return Err(why);
             }
-            Err(why) => log::error!("settings not taken over, the old ones stay: {why}"),
+        };
+        for name in &later {
+            log::warn!(
+                target: "settings.later", setting = *name;
+                "{name}: changed: it takes effect at the next start"
+            );
         }
+        let mut changed = self.core.state.config.changed(&config);
+        changed.retain(|name| !later.contains(name));
+        (self.start.reopen_log)(&config);
+        self.tools = Arc::new(tools);
+        self.core.reconfigure(config, now);
+        let names = changed.join(", ");
+        log::info!(target: "settings.reloaded", changed = names.as_str(); "settings read again");
+        Ok(Changes { now: changed, later })
     }
 }
 
@@ -294,6 +314,7 @@ fn watch_signals(sender: &UnboundedSender<Event>, hangup_stops: bool) {
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {
             log::error!(
+                target: "signal.unwatched",
                 "a signal cannot be watched: stop the program with SIGKILL; nothing is lost"
             );
             continue;

@@ -82,7 +82,8 @@ impl State {
         if matches!(self.live.phase, Phase::Stopping { .. }) {
             return Ok(());
         }
-        log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
+        let in_hand = self.live.asking.len() + self.live.sending.len();
+        log::info!(target: "daemon.stopping", in_hand; "stopping: {in_hand} in hand");
         self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
         // A second signal ends the program at once: that too is no crash.
         watch::end(db)
@@ -93,14 +94,16 @@ impl State {
         match request {
             "drain" => {
                 if self.live.phase == Phase::Running {
-                    log::info!("draining: polling stops, everything stored is answered");
+                    log::info!(target: "daemon.draining", "draining: polling stops, everything stored is answered");
                     self.live.phase = Phase::Draining;
                     self.sync_now(now);
                 }
             }
             "sync" => self.sync_now(now),
             "reload" => self.reload_wanted = true,
-            other => log::debug!("request {other}"),
+            other => {
+                log::debug!(target: "request.unknown", kind = other; "nothing knows this request")
+            }
         }
     }
 

@@ -105,6 +105,10 @@ pub(crate) struct Polling {
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
+    /// Since when there is trouble, when it was last told, and how long until it is told again.
+    pub(crate) trouble_ms: UnixMs,
+    pub(crate) told_ms: UnixMs,
+    pub(crate) tell_after_ms: i64,
     /// What is wrong will not pass by itself soon.
     pub(crate) unready: bool,
     /// 1 after a page that could not be read as a page.
@@ -134,6 +138,8 @@ pub(crate) struct Live {
     pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
+    /// Who waits to hear how `/reload` went; bounded by [`talk::RELOADERS_MAX`].
+    pub(crate) reloaders: Vec<(Lane, crate::types::Lang)>,
     pub(crate) end: Option<End>,
 }
 
@@ -305,6 +311,7 @@ impl State {
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),
+            Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
         }
     }

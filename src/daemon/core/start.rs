@@ -56,6 +56,7 @@ impl Core {
             data_version: meta::data_version(db)?,
             salt,
             live: Live {
+                reloaders: Vec::new(),
                 phase: if drain { Phase::Draining } else { Phase::Running },
                 offset: 0,
                 polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
@@ -158,7 +159,7 @@ impl Core {
             state.status_due_ms = now.unix_ms + STATUS_EVERY_MS;
             match state.status(&store.db, now) {
                 Ok(status) => shared.publish(status),
-                Err(error) => log::debug!("status: {error}"),
+                Err(error) => log::debug!(target: "status.failed", "status: {error}"),
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Owns: `/`, the status as a page for people: one file, no script, light and dark, phone width.
 //! May not: show more than the status holds; leave any text unescaped.
 
-use super::chart::{self, Bar};
-use crate::calendar::{date_text, rfc3339};
+use super::chart::{self, Bar, Frame};
+use crate::calendar::{date_text, rfc3339, weekday};
 use crate::daemon::quoting::{count, html, size, span};
 use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, WEEK_HOURS};
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
@@ -101,23 +101,40 @@ impl Page {
 
     fn charts(&mut self, status: &Status) {
         let this = self.now_ms.div_euclid(HOUR_MS);
-        for (title, hours, ends) in [
-            ("Last day", DAY_HOURS, ("24 hours ago", "now")),
-            ("Last week", WEEK_HOURS, ("7 days ago", "now")),
-        ] {
-            let _ = write!(self.out, "<section><h2>{title}</h2><div class=\"charts\">");
-            let window = filled(&status.hours, this - hours + 1, hours);
-            for (caption, unit, value) in CHARTS {
+        for (title, hours) in [("Last day", DAY_HOURS), ("Last week", WEEK_HOURS)] {
+            let _ = write!(
+                self.out,
+                "<section><h2>{title} <small>by the hour, UTC</small></h2><div class=\"charts\">"
+            );
+            let first = this - hours + 1;
+            let window = filled(&status.hours, first, hours);
+            let marks = marks(first, hours);
+            for chart in &CHARTS {
                 let bars: Vec<Bar> = window
                     .iter()
                     .map(|hour| Bar {
-                        value: value(hour),
-                        title: format!("{}: {} {unit}", hour_text(hour.hour), value(hour)),
+                        value: (chart.value)(hour),
+                        title: format!(
+                            "{}: {}{}",
+                            hour_text(hour.hour),
+                            (chart.label)((chart.value)(hour)),
+                            chart.unit
+                        ),
                     })
                     .collect();
                 let peak = bars.iter().map(|bar| bar.value).max().unwrap_or(0);
-                let peak = format!("peak {} {unit}", count(peak));
-                chart::bars(&mut self.out, caption, &peak, ends, &bars);
+                let peak = if peak == 0 {
+                    "nothing".to_owned()
+                } else {
+                    format!("peak {}{}", (chart.label)(peak), chart.unit)
+                };
+                let frame = Frame {
+                    caption: chart.caption,
+                    peak: &peak,
+                    label: chart.label,
+                    marks: &marks,
+                };
+                chart::bars(&mut self.out, &frame, &bars);
             }
             self.out.push_str("</div></section>");
         }
@@ -141,18 +158,35 @@ impl Page {
     }
 
     fn quota(&mut self, quota: &[QuotaLine]) {
-        let heads = ["project", "model", "used", "of", "forecast", "resets"];
-        self.table("Quotas today", &heads, quota, |page, line| {
-            page.cell(&line.project);
-            page.cell(&line.model);
-            page.cell(&line.used_today.to_string());
-            page.cell(&line.limit_today.map_or_else(|| "–".to_owned(), |limit| limit.to_string()));
+        // Google counts every project's day by one clock, so one sentence is enough.
+        let resets_ms = quota.iter().map(|line| line.resets_ms).max();
+        let note = resets_ms.map(|at_ms| format!("all start again {}", self.in_span(at_ms)));
+        let heads = ["model and project", ">used", "", ">forecast"];
+        self.noted_table("Quotas today", &note.unwrap_or_default(), &heads, quota, |page, line| {
+            page.out.push_str("<td class=\"two\"><span>");
+            page.text(&line.model);
+            page.out.push_str("</span> <small>");
+            page.text(&line.project);
+            page.out.push_str("</small></td>");
             let forecast = forecast(line, page.now_ms);
-            let class =
-                if line.limit_today.is_some_and(|limit| forecast > limit) { "fair" } else { "" };
-            let _ = write!(page.out, "<td class=\"{class}\">about {}</td>", count(forecast));
-            let resets = page.in_span(line.resets_ms);
-            page.cell(&resets);
+            let class = match line.limit_today {
+                Some(limit) if line.used_today >= limit => "bad",
+                Some(limit) if forecast > limit => "fair",
+                _ => "good",
+            };
+            let used = match line.limit_today {
+                Some(limit) => format!("{} of {limit}", line.used_today),
+                None => line.used_today.to_string(),
+            };
+            page.number(&used, "");
+            page.out.push_str("<td class=\"bar quiet\">");
+            match line.limit_today {
+                Some(limit) => chart::meter(&mut page.out, line.used_today, limit, class),
+                None => page.out.push_str("no limit"),
+            }
+            page.out.push_str("</td>");
+            let warned = if class == "fair" { class } else { "" };
+            page.number(&format!("≈ {}", count(forecast)), warned);
         });
     }
 
@@ -186,12 +220,12 @@ impl Page {
         self.noted_table(
             "Supabase",
             &note,
-            &["table", "to send", "set aside"],
+            &["table", ">to send", ">set aside"],
             &rows,
             |page, row| {
                 page.cell(row.0);
-                page.cell(&row.1.to_string());
-                page.cell(&row.2.to_string());
+                page.number(&row.1.to_string(), "");
+                page.number(&row.2.to_string(), "");
             },
         );
     }
@@ -224,6 +258,7 @@ impl Page {
         rows: &[T],
         mut row: impl FnMut(&mut Self, &T),
     ) {
+        // A head that begins with `>` stands over numbers.
         let _ = write!(self.out, "<section><h2>{title}</h2>");
         if !note.is_empty() {
             self.out.push_str("<p class=\"quiet\">");
@@ -236,7 +271,10 @@ impl Page {
         }
         self.out.push_str("<div class=\"wide\"><table><thead><tr>");
         for head in heads {
-            let _ = write!(self.out, "<th>{head}</th>");
+            let _ = match head.strip_prefix('>') {
+                Some(head) => write!(self.out, "<th class=\"number\">{head}</th>"),
+                None => write!(self.out, "<th>{head}</th>"),
+            };
         }
         self.out.push_str("</tr></thead><tbody>");
         for each in rows {
@@ -253,20 +291,66 @@ impl Page {
         self.out.push_str("</td>");
     }
 
+    /// A cell that stands right, under the others of its column.
+    fn number(&mut self, text: &str, class: &str) {
+        let _ = write!(self.out, "<td class=\"number {class}\">");
+        self.text(text);
+        self.out.push_str("</td>");
+    }
+
     fn in_span(&self, at_ms: UnixMs) -> String {
         format!("in {}", span(at_ms - self.now_ms))
     }
 }
 
-/// Caption, unit, and how an hour is read.
-type ChartRow = (&'static str, &'static str, fn(&Hour) -> u64);
+/// One of the charts.
+struct Chart {
+    caption: &'static str,
+    /// Behind a figure in words.
+    unit: &'static str,
+    /// How an hour is read.
+    value: fn(&Hour) -> u64,
+    label: fn(u64) -> String,
+}
 
-const CHARTS: [ChartRow; 4] = [
-    ("Answers", "an hour", |hour| hour.answers),
-    ("Latency", "ms on average", |hour| hour.answer_ms.checked_div(hour.answers).unwrap_or(0)),
-    ("Tokens", "an hour", |hour| hour.tokens),
-    ("Backlog", "rows", |hour| hour.backlog),
+const CHARTS: [Chart; 4] = [
+    Chart { caption: "Answers", unit: " an hour", value: |hour| hour.answers, label: count },
+    Chart {
+        caption: "Average latency",
+        unit: "",
+        value: |hour| hour.answer_ms.checked_div(hour.answers).unwrap_or(0),
+        label: millis,
+    },
+    Chart { caption: "Tokens", unit: " an hour", value: |hour| hour.tokens, label: count },
+    Chart { caption: "Backlog", unit: " rows", value: |hour| hour.backlog, label: count },
 ];
+
+/// `350 ms`, `1.5 s`, `40 s`.
+fn millis(millis: u64) -> String {
+    match millis {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{millis} ms"),
+        1_000..10_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        _ => format!("{} s", millis / 1_000),
+    }
+}
+
+/// Labels of the lower axis: every sixth hour of a day, each midnight of a week.
+fn marks(first: i64, hours: i64) -> Vec<(usize, String)> {
+    const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let every = if hours <= DAY_HOURS { 6 } else { 24 };
+    // A label too near the right edge would leave the drawing.
+    let last = hours - hours / 24;
+    let hours = (0..last).zip(first..).filter(|(_, hour)| hour.rem_euclid(every) == 0);
+    let text = |hour: i64| {
+        if every == 6 {
+            return format!("{:02}:00", hour.rem_euclid(24));
+        }
+        let day = usize::try_from(weekday(hour.div_euclid(24))).unwrap_or(0);
+        (*WEEKDAYS.get(day).unwrap_or(&"")).to_owned()
+    };
+    hours.filter_map(|(at, hour)| Some((usize::try_from(at).ok()?, text(hour)))).collect()
+}
 
 /// `count` hours from `first` on, zeros where nothing was counted.
 fn filled(hours: &[Hour], first: i64, count: i64) -> Vec<Hour> {
@@ -321,7 +405,7 @@ mod tests {
             "2/3",
             "3.0 GB free",
             "1239",
-            "about 22",
+            "≈ 22",
             "Last week",
             "connection refused",
             "ready",

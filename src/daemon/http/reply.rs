@@ -13,7 +13,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-djASFBGVvdjeoGLNSVW9LVKaojIL+PnAYyhHHgct7dE='; img-src data:; \
+    style-src 'sha256-aEvQFHNuj4MkaV3D3qtIn5R9KJsKyA7gvw0E8kX7w/A='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 

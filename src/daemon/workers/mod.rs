@@ -7,7 +7,7 @@ use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::live::Told;
 use crate::engine::mask::Masker;
-use crate::json::PageSplitter;
+use crate::json::{self, PageSplitter};
 use crate::net::Net;
 use crate::store::outbox::{Kind, Sending};
 use crate::types::model::{ModelFailure, Reply};
@@ -74,14 +74,20 @@ fn me(tools: &Tools) -> Result<(User, bool), SendFailure> {
 }
 
 /// A call that changes nothing, or whose change the dry run needs too.
-fn call(tools: &Tools, request: &Request) -> Result<crate::json::Value, SendFailure> {
+fn call(tools: &Tools, request: &Request) -> Result<json::Value, SendFailure> {
     let response = tools.net.telegram(request, REPLY_BYTES_MAX).map_err(SendFailure::Net)?;
     telegram::read_reply(&response).map_err(SendFailure::Telegram)
 }
 
-fn write(tools: &Tools, request: &Request) -> Result<Option<crate::json::Value>, SendFailure> {
+fn write(tools: &Tools, request: &Request) -> Result<Option<json::Value>, SendFailure> {
     if tools.dry_run {
-        log::info!("dry run: {} not sent", request.path);
+        let body = request.body.as_deref().and_then(|body| json::parse(body.as_bytes()).ok());
+        let chat = body.as_ref().and_then(|body| body.at("chat_id").i64());
+        let to = chat.map(|chat| format!(" to chat {chat}")).unwrap_or_default();
+        log::info!(
+            target: "dry_run", method = request.path.as_str(), chat = chat.unwrap_or(0);
+            "dry run: {}{to} not sent", request.path
+        );
         return Ok(None);
     }
     call(tools, request).map(Some)
@@ -141,18 +147,18 @@ fn poll(
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
 }
 
-fn fetched(tools: &Tools, element: &crate::json::Element<'_>) -> Option<Fetched> {
+fn fetched(tools: &Tools, element: &json::Element<'_>) -> Option<Fetched> {
     let (id, incoming) = match element {
-        crate::json::Element::Whole(bytes) => match telegram::read_update(bytes) {
+        json::Element::Whole(bytes) => match telegram::read_update(bytes) {
             Ok(incoming) => (incoming.id, Ok(incoming)),
             Err(error) => (error.update_id?, Err(error.why)),
         },
-        crate::json::Element::TooLarge { update_id, bytes } => {
+        json::Element::TooLarge { update_id, bytes } => {
             (UpdateId((*update_id)?), Err(format!("larger than this program reads: {bytes} bytes")))
         }
     };
     let raw = match (&incoming, element) {
-        (Err(_), crate::json::Element::Whole(bytes)) => {
+        (Err(_), json::Element::Whole(bytes)) => {
             let text = String::from_utf8_lossy(bytes).into_owned();
             tools.masker.mask(&text).unwrap_or(text)
         }

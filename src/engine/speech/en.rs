@@ -173,7 +173,19 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             format!("Synchronisation started, {pending} rows to send. See /status for progress.")
         }
         Speech::SyncOff => "Supabase is not set; the data stays on this machine.".to_owned(),
-        Speech::ReloadDone => "The settings were read again and are in effect.".to_owned(),
+        Speech::ReloadDone { changed: "", later: "" } => {
+            "The settings were read again: nothing has changed.".to_owned()
+        }
+        Speech::ReloadDone { changed, later } => {
+            let mut text = "The settings were read again.".to_owned();
+            if !changed.is_empty() {
+                text.push_str(&format!("\nIn effect now: {changed}."));
+            }
+            if !later.is_empty() {
+                text.push_str(&format!("\nOnly after a restart: {later}."));
+            }
+            text
+        }
         Speech::ReloadFailed { why } => format!(
             "The settings have a mistake, so the old ones stay in effect:\n{why}\nPlease correct it and send /reload again."
         ),

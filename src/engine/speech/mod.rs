@@ -212,7 +212,7 @@ pub enum Speech<'a> {
     /// `/sync` without Supabase.
     SyncOff,
     /// `/reload`
-    ReloadDone,
+    ReloadDone { changed: &'a str, later: &'a str },
     /// `/reload` of a bad file.
     ReloadFailed { why: &'a str },
     /// To the new owner.

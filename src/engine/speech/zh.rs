@@ -143,7 +143,17 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         }
         Speech::SyncStarted { pending } => format!("已开始同步，待发送 {pending} 条。用 /status 查看进展。"),
         Speech::SyncOff => "没有设置 Supabase，数据只保存在本机。".to_owned(),
-        Speech::ReloadDone => "设置已重新读取并生效。".to_owned(),
+        Speech::ReloadDone { changed: "", later: "" } => "设置已重新读取，没有变化。".to_owned(),
+        Speech::ReloadDone { changed, later } => {
+            let mut text = "设置已重新读取。".to_owned();
+            if !changed.is_empty() {
+                text.push_str(&format!("\n现已生效：{changed}。"));
+            }
+            if !later.is_empty() {
+                text.push_str(&format!("\n重启后生效：{later}。"));
+            }
+            text
+        }
         Speech::ReloadFailed { why } => format!("设置有误，继续沿用原来的设置：\n{why}\n改好后请再发一次 /reload。"),
         Speech::OwnerPaired => "配对成功，你现在是我的主人了。发送 /help 查看可用的命令。".to_owned(),
         Speech::KnockOwner { user, name } => format!("{name}（{user}）想和我聊天，要允许吗？"),
