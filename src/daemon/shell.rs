@@ -16,6 +16,7 @@ use crate::types::SECOND_MS;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -252,7 +253,9 @@ impl Shell<'_> {
         let now = self.clock.now();
         if self.disk_due_ms <= now.unix_ms {
             self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
-            self.core.observe(crate::os::disk(self.start.data_dir));
+            let ahead_ms = self.tools.ahead_ms.load(Ordering::Relaxed);
+            let ahead_ms = (ahead_ms != i64::MIN).then_some(ahead_ms);
+            self.core.observe(crate::os::disk(self.start.data_dir), ahead_ms);
         }
         self.core.publish(&self.shared, trouble, now);
         if self.start.watchdog_ms.is_some() {
@@ -344,7 +347,12 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    Ok(Tools { net: Net::new(config)?, masker: masker(config), dry_run })
+    Ok(Tools {
+        net: Net::new(config)?,
+        masker: masker(config),
+        dry_run,
+        ahead_ms: AtomicI64::new(i64::MIN),
+    })
 }
 
 /// Masks what looks like a secret, and what is one.

@@ -169,6 +169,10 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
+    pub(crate) ahead_ms: Option<i64>,
+    /// Whether the log was told of it.
+    pub(crate) skewed: bool,
     pub(crate) backlog_hour: i64,
     pub(crate) published: Published,
     /// The synchronisation under way; dropped when its transaction fails.

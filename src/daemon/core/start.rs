@@ -87,6 +87,8 @@ impl Core {
             status_due_ms: 0,
             pid: std::process::id(),
             disk: None,
+            ahead_ms: None,
+            skewed: false,
             backlog_hour: 0,
             published: Published::default(),
             refused: 0,
@@ -116,9 +118,11 @@ impl Core {
         self.state.hold = true;
     }
 
-    /// What the shell has seen of the data directory's disk.
-    pub fn observe(&mut self, disk: Option<Disk>) {
+    /// What the shell has seen of the data directory's disk, and of the system's clock beside
+    /// Telegram's.
+    pub fn observe(&mut self, disk: Option<Disk>, ahead_ms: Option<i64>) {
         self.state.disk = disk;
+        self.state.ahead_ms = ahead_ms.or(self.state.ahead_ms);
     }
 
     /// Takes new settings over without losing a message or a counter (contract §2).
@@ -177,6 +181,7 @@ impl State {
         let mut status = status::read(db, &asked)?;
         status.running = true;
         status.disk = self.disk;
+        status.sqlite = Some(crate::os::sqlite_memory(db));
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);

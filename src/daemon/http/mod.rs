@@ -35,6 +35,8 @@ use tokio::time::{timeout, timeout_at};
 /// Connections alive at once. One more ends the oldest: whoever really asks is answered long before
 /// that many others have come, and ten thousand slow ones only push out each other.
 const CONNECTIONS_MAX: usize = 64;
+/// What the heads of all of them may hold.
+const BYTES_MAX: u64 = (CONNECTIONS_MAX * HEAD_BYTES_MAX) as u64;
 /// From the first byte of a head (or the connection) to its end; then 408.
 const HEAD_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 5_000 });
 /// An open connection without a request.

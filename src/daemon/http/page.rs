@@ -6,6 +6,7 @@ use crate::calendar::{date_text, rfc3339, weekday};
 use crate::daemon::quoting::{count, html, size, span};
 use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, WEEK_HOURS};
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
+use crate::wire::postgrest::fault;
 use std::fmt::Write as _;
 
 /// The policy of the reply knows its hash.
@@ -217,6 +218,12 @@ impl Page {
             (None, Some(error)) => format!("never all sent: {error}"),
             (None, None) => "never all sent".to_owned(),
         };
+        let why = &sync.parked_reason;
+        let aside = match why.as_str() {
+            "" => String::new(),
+            why => format!("; set aside: {} ({why})", fault::meaning(why)),
+        };
+        let note = note + &aside;
         self.noted_table(
             "Supabase",
             &note,

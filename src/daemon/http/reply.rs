@@ -13,7 +13,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-aEvQFHNuj4MkaV3D3qtIn5R9KJsKyA7gvw0E8kX7w/A='; img-src data:; \
+    style-src 'sha256-T1JsQ8h45KNjU7YLIgFNzWGjAHkaY/uYsoEGSX1lopA='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -134,8 +134,11 @@ fn metrics_page(shared: &Shared) -> Reply {
 
 fn memory_page(shared: &Shared) -> Reply {
     let parts = memory::Parts::read(None);
-    let sqlite_bytes = crate::os::sqlite_bytes();
-    Reply::text(200, memory::report(&process::read(None), &parts, sqlite_bytes, &shared.status()))
+    let own = memory::Own {
+        allocated_bytes: crate::os::allocated_bytes(),
+        connections_bytes_max: Some(super::BYTES_MAX),
+    };
+    Reply::text(200, memory::report(&process::read(None), &parts, &own, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.

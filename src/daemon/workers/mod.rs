@@ -17,7 +17,7 @@ use crate::wire::telegram::{self, TelegramError};
 use crate::wire::{NetError, Request};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Bytes of updates taken from one page; the rest is asked for again. A page may be 4 MiB.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
@@ -32,6 +32,8 @@ pub struct Tools {
     pub masker: Masker,
     /// Writes to Telegram and Supabase become log lines.
     pub dry_run: bool,
+    /// How far the system's clock was ahead of Telegram's at the last poll; [`i64::MIN`] unknown.
+    pub ahead_ms: AtomicI64,
 }
 
 /// Runs one job to its end; blocking. What happens before the end goes to `report`.
@@ -131,6 +133,9 @@ fn poll(
             }
         })
         .map_err(PollFailure::Net);
+    if let Some(theirs_ms) = response.as_ref().ok().and_then(|response| response.date_ms) {
+        tools.ahead_ms.store(clock::system_ms() - theirs_ms, Ordering::Relaxed);
+    }
     // A page that breaks off after some updates is still good for those.
     if !updates.is_empty() {
         return Ok(updates);

@@ -219,11 +219,15 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::DiskLow { free } => format!(
             "⚠️ Only {free} of disk space is left. Please make room soon, or I can't save new messages."
         ),
+        Speech::ClockWrong { by, ahead } => format!(
+            "⚠️ This machine's clock is {by} {} Telegram's. Please set it (timedatectl set-ntp true): beyond five minutes connections fail.",
+            if *ahead { "ahead of" } else { "behind" }
+        ),
         Speech::Restarted => {
             "I stopped unexpectedly and am back. Every message I had taken is still here and will be answered. If it keeps happening, please look at the log.".to_owned()
         }
         Speech::NewVersion { version } => {
-            format!("Version {version} is available. Make a backup before upgrading: svs-bot backup FILE")
+            format!("I now run version {version}. If something looks wrong, svs-bot check and the log tell more.")
         }
     }
 }

@@ -243,6 +243,8 @@ pub enum Speech<'a> {
     SyncParked { rows: u64 },
     /// To the owner.
     DiskLow { free: &'a str },
+    /// To the owner: the machine's clock differs from Telegram's.
+    ClockWrong { by: &'a str, ahead: bool },
     /// To the owner.
     Restarted,
     /// To the owner.

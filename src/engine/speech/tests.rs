@@ -97,6 +97,8 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::SyncRecovered,
         Speech::SyncParked { rows: 2 },
         Speech::DiskLow { free: "90 MB" },
+        Speech::ClockWrong { by: "2m 5s", ahead: true },
+        Speech::ClockWrong { by: "2m 5s", ahead: false },
         Speech::Restarted,
         Speech::NewVersion { version: "2.0" },
     ];

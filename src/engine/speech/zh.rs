@@ -179,8 +179,12 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             format!("⚠️ 有 {rows} 条记录被 Supabase 拒收，已搁置。用 svs-bot check 查看原因，处理好之后运行 svs-bot sync --retry-parked 重发。")
         }
         Speech::DiskLow { free } => format!("⚠️ 磁盘只剩 {free}，请尽快清理，否则我将无法保存新消息。"),
+        Speech::ClockWrong { by, ahead } => format!(
+            "⚠️ 本机时钟比 Telegram {} {by}，请校准（timedatectl set-ntp true）；相差超过五分钟会无法连接。",
+            if *ahead { "快" } else { "慢" }
+        ),
         Speech::Restarted => "我刚才意外停止，现在已经恢复。之前收到的消息都还在，会继续回答。如果反复出现，请查看日志。".to_owned(),
-        Speech::NewVersion { version } => format!("有新版本 {version} 可用。升级前请先备份：svs-bot backup 文件名"),
+        Speech::NewVersion { version } => format!("我已升级到版本 {version}。如有异常，请查看 svs-bot check 和日志。"),
     }
 }
 
