@@ -145,7 +145,7 @@ compile() {
     [ -z "$features" ] || args+=(--features "$features")
     local sqlite
     sqlite=$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')
-    local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite")
+    local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite" SVS_BOT_TARGET="$target")
     if [ "$chosen" = debian ]; then
         # Debian has no crt objects for musl; zig brings its own.
         flags+=$'\x1f''-Clink-self-contained=no'

@@ -146,6 +146,17 @@ pub enum Tier {
     Pro,
 }
 
+impl Tier {
+    /// The word in JSON and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Lite => "lite",
+            Self::Flash => "flash",
+            Self::Pro => "pro",
+        }
+    }
+}
+
 /// The group a Gemini key was given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Group {

@@ -252,9 +252,9 @@ def crates():
 
 
 def sync():
-    """13, 14: rows a second from a backlog to the stand-in's PostgREST, beside a plain HTTP loop"""
+    """13, 14: rows a second from a backlog to the real PostgREST, beside a plain HTTP loop; memory"""
     import sync_bench
-    return sync_bench.measure(Row, 5_000 if QUICK else 20_000)
+    return sync_bench.measure(Row, 10_000 if QUICK else 100_000, RUNS)
 
 
 ALL = [size, start, idle, in_flight, many_chats, growth, latency, five, fsyncs, request, crates, sync]

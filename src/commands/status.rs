@@ -2,14 +2,14 @@
 //! May not: write to the database; show text that could move a terminal's cursor.
 
 use super::{EXIT_OK, Failure, Outcome, Place};
-use crate::calendar::date_text;
+use crate::calendar::{date_text, rfc3339};
 use crate::cli;
 use crate::daemon::http::status_json;
 use crate::daemon::quoting::{count, plain, size, span};
 use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
-use crate::types::status::{Status, TABLES};
+use crate::types::status::{Status, TABLES, TierLine};
 use crate::types::{Now, UnixMs};
 use crate::wire::postgrest::fault;
 use std::io::{self, Write};
@@ -134,6 +134,9 @@ pub fn picture(status: &Status) -> String {
     if let Some(bytes) = status.rss_bytes {
         rows.push(("memory", size(bytes)));
     }
+    if !status.lasts.is_empty() {
+        rows.push(("quota", lasts(status)));
+    }
     rows.push(("week", week(status)));
     let mut out = String::new();
     for (name, text) in rows {
@@ -216,6 +219,19 @@ fn set_aside(status: &Status) -> String {
         "" => rows,
         why => format!("{rows} ({}: {})", fault::meaning(why), plain(why)),
     }
+}
+
+/// How long the day's quotas last at the present rate.
+fn lasts(status: &Status) -> String {
+    let line = |line: &TierLine| match line.ends_ms {
+        None => format!("{} lasts the day", line.tier.name()),
+        Some(at_ms) if at_ms <= status.at_ms => format!("{} is used up", line.tier.name()),
+        Some(at_ms) => {
+            let clock: String = rfc3339(at_ms).chars().skip(11).take(5).collect();
+            format!("{} at this rate until about {clock} UTC", line.tier.name())
+        }
+    };
+    status.lasts.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 fn week(status: &Status) -> String {
@@ -345,6 +361,7 @@ mod tests {
             "sessions   9 live, 2 of 3 slots",
             "memory     4.5 MB",
             "supabase   chat_history 1234, user_registry 5 to send, 1 set aside (a check constraint of",
+            "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
             "  1  A  …x9Qa  ready",
             "  2  B  …77bZ  resting  in 40s     minute limit",
             "  小明                   2/5  30s ago",

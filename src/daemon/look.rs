@@ -24,6 +24,7 @@ pub fn look(store: &Store, pool: &Pool, config: &Config, dir: &Path, now: Now) -
     })?;
     status.keys = pool.list(now).into_iter().map(|view| view.line).collect();
     status.quota = pool.quota_view(now);
+    status.lasts = pool.lasts(now);
     status.disk = crate::os::disk(dir);
     Ok(status)
 }

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod meta;
 pub mod outbox;
 pub mod people;
+mod private;
 pub mod status;
 pub mod sync;
 pub mod tell;
@@ -120,7 +121,8 @@ impl Store {
     /// A newer schema, a file system or a database that refuses.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        make_private_file(&path)?;
+        private::tighten(dir);
+        private::make(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
         let db = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -234,17 +236,6 @@ impl Store {
     ) -> std::result::Result<T, E> {
         work(&self.db)
     }
-}
-
-fn make_private_file(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| StoreError::Io(path.to_owned(), error))
 }
 
 fn check_version(db: &Connection) -> Result<usize> {

@@ -240,28 +240,51 @@ pub fn strip_formatting(db: &Connection, id: i64) -> Result<()> {
 }
 
 /// Puts these in the place of a rich message that cannot be sent: the first at once and in its row,
-/// the others behind everything that waits in the chat.
+/// the others right behind it, before everything else that waits in the chat.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn replace(db: &Connection, id: i64, with: &[Outgoing], now_ms: UnixMs) -> Result<()> {
     let Some((first, others)) = with.split_first() else { return Ok(()) };
-    db.prepare_cached(
-        "UPDATE outbox SET state = 0, attempts = 0, kind = ?2, text = ?3, plain = ?4, html = ?5,
-           last = ?6, received_ms = ?7 WHERE id = ?1",
-    )?
-    .execute(params![
-        id,
-        first.kind.name(),
-        first.text,
-        if first.plain == first.text { "" } else { first.plain.as_str() },
-        first.html,
-        first.last,
-        first.received_ms,
-    ])?;
+    let chat: Option<i64> = db
+        .prepare_cached(
+            "UPDATE outbox SET state = 0, attempts = 0, kind = ?2, text = ?3, plain = ?4, html = ?5,
+               last = ?6, received_ms = ?7 WHERE id = ?1 RETURNING chat_id",
+        )?
+        .query_row(
+            params![
+                id,
+                first.kind.name(),
+                first.text,
+                if first.plain == first.text { "" } else { first.plain.as_str() },
+                first.html,
+                first.last,
+                first.received_ms,
+            ],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(chat) = chat.filter(|_| !others.is_empty()) else { return Ok(()) };
+    let behind: i64 = db
+        .prepare_cached("SELECT max(id) FROM outbox WHERE chat_id = ?1")?
+        .query_row([chat], |row| row.get(0))?;
     for what in others {
         add(db, what, now_ms)?;
     }
+    // Rows are said in the order of their numbers: what waited before takes new ones. None of it is
+    // in flight, because only the first of a chat ever is.
+    db.prepare_cached(
+        "INSERT INTO outbox (chat_id, topic_id, inbox_id, kind, text, plain, html, markup, reply_to,
+           message_id, silent, attempts, due_ms, created_ms, received_ms, model_ms, last)
+         SELECT chat_id, topic_id, inbox_id, kind, text, plain, html, markup, reply_to,
+           message_id, silent, attempts, due_ms, created_ms, received_ms, model_ms, last
+           FROM outbox WHERE chat_id = ?1 AND id > ?2 AND id <= ?3 AND state = 0 ORDER BY id",
+    )?
+    .execute([chat, id, behind])?;
+    db.prepare_cached(
+        "DELETE FROM outbox WHERE chat_id = ?1 AND id > ?2 AND id <= ?3 AND state = 0",
+    )?
+    .execute([chat, id, behind])?;
     Ok(())
 }
 
@@ -395,4 +418,47 @@ pub fn has_due(db: &Connection, now_ms: UnixMs) -> Result<bool> {
             "SELECT EXISTS (SELECT 1 FROM outbox WHERE state = 0 AND head = 1 AND due_ms <= ?1)",
         )?
         .query_row([now_ms], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Durability, Store};
+
+    #[test]
+    fn the_parts_of_a_rich_message_are_said_before_what_waited_behind_it() {
+        let lane = |chat| Lane { chat: ChatId(chat), topic: TopicId(0) };
+        let notice = |chat, text: &str| Outgoing::notice(lane(chat), text.to_owned());
+        for (waiting, parts, want) in [
+            (vec!["next", "last"], vec!["a", "b", "c"], "a b c next last"),
+            (vec!["next", "last"], vec!["a"], "a next last"),
+            (vec![], vec!["a", "b"], "a b"),
+            (vec!["next"], vec![], "rich next"),
+        ] {
+            let mut store = Store::in_memory().unwrap();
+            let said = store.write(Durability::Process, |db| {
+                let rich = Outgoing { kind: Kind::Rich, ..notice(7, "rich") };
+                add(db, &rich, 1)?;
+                add(db, &notice(8, "elsewhere"), 1)?;
+                for text in &waiting {
+                    add(db, &notice(7, text), 2)?;
+                }
+                let first = claim(db, 3)?.unwrap();
+                let parts: Vec<_> = parts.iter().map(|text| notice(7, text)).collect();
+                replace(db, first.id, &parts, 3)?;
+                if parts.is_empty() {
+                    later(db, first.id, 3)?;
+                }
+                let mut said = Vec::new();
+                while let Some(row) = claim(db, 9)? {
+                    done(db, row.id, row.what.lane.chat)?;
+                    if row.what.lane.chat == ChatId(7) {
+                        said.push(row.what.text);
+                    }
+                }
+                Ok(said.join(" "))
+            });
+            assert_eq!(said.unwrap(), want);
+        }
+    }
 }

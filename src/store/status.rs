@@ -130,6 +130,7 @@ impl Store {
         if !path.exists() {
             return Err(StoreError::Missing(path));
         }
+        super::private::tighten(dir);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags)?;
         db.busy_timeout(std::time::Duration::from_millis(super::BUSY_TIMEOUT_MS))?;
@@ -280,6 +281,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         vips,
         keys: Vec::new(),
         quota: Vec::new(),
+        lasts: Vec::new(),
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,

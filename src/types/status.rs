@@ -72,6 +72,18 @@ pub struct QuotaLine {
     pub limit_today: Option<u64>,
     /// When the count starts again.
     pub resets_ms: UnixMs,
+    /// When `limit_today` is reached if today goes on as it did so far; the past when it is reached
+    /// already, `None` when it lasts.
+    pub ends_ms: Option<UnixMs>,
+}
+
+/// How long the quotas of one tier last, all projects together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TierLine {
+    /// Strength of the models.
+    pub tier: super::Tier,
+    /// As in [`QuotaLine`].
+    pub ends_ms: Option<UnixMs>,
 }
 
 /// How the synchronisation stands.
@@ -235,6 +247,8 @@ pub struct Status {
     pub keys: Vec<KeyLine>,
     /// Today's use.
     pub quota: Vec<QuotaLine>,
+    /// How long they last, for every tier that was used today and has a limit.
+    pub lasts: Vec<TierLine>,
     /// Supabase.
     pub sync: SyncLine,
     /// The last hours that had anything to count, oldest first, at most [`WEEK_HOURS`].

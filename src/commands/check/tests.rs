@@ -42,6 +42,7 @@ fn quota(used_today: u64, limit_today: Option<u64>) -> QuotaLine {
         used_today,
         limit_today,
         resets_ms: NOW_MS,
+        ends_ms: None,
     }
 }
 

@@ -185,6 +185,7 @@ impl State {
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);
+        status.lasts = self.pool.lasts(now);
         status.last_poll_ms = Some(self.live.polling.last_ok_ms).filter(|at| *at > 0);
         Ok(status)
     }

@@ -272,7 +272,8 @@ impl State {
             )
         };
         let week = tell::answers_by_day(db, now.unix_ms, 7)?;
-        let lines = words::usage_lines(&self.pool.quota_view(now), &week);
+        let (quota, lasts) = (self.pool.quota_view(now), self.pool.lasts(now));
+        let lines = words::usage_lines(lang, &quota, &lasts, &week, now.unix_ms);
         Ok(speech::say(
             lang,
             &Speech::Usage {
@@ -308,7 +309,7 @@ impl State {
         self.notices(db, &effects.notices, now)
     }
 
-    /// A pressed Stop button; answers that grow live are not built yet.
+    /// What `/vip` says.
     fn slots_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;

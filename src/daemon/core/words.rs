@@ -3,7 +3,7 @@
 
 use crate::calendar;
 use crate::engine::speech::{self, Speech};
-use crate::types::status::{KeyLine, KeyState, QuotaLine};
+use crate::types::status::{KeyLine, KeyState, QuotaLine, TierLine};
 use crate::types::{DAY_MS, HOUR_MS, Lang, MINUTE_MS, UnixMs};
 
 /// Lines of `/keys` and `/usage`; more do not fit a message that anybody reads.
@@ -24,13 +24,17 @@ pub(super) fn minutes(ms: i64) -> u32 {
 
 /// When something comes back: how long from now, and the clock time of UTC.
 pub(super) fn until(lang: Lang, at_ms: UnixMs, now_ms: UnixMs) -> String {
-    let clock = calendar::rfc3339(at_ms);
-    let clock = clock.get(11..16).unwrap_or("?").to_owned();
+    let clock = clock(at_ms);
     let span = span(lang, at_ms - now_ms);
     match lang {
         Lang::Zh => format!("{span}后（UTC {clock}）"),
         Lang::En => format!("in {span} ({clock} UTC)"),
     }
+}
+
+/// The clock time of UTC.
+fn clock(at_ms: UnixMs) -> String {
+    calendar::rfc3339(at_ms).chars().skip(11).take(5).collect()
 }
 
 /// An instant as date and clock time of UTC.
@@ -92,8 +96,15 @@ pub(super) fn keys(lang: Lang, keys: &[KeyLine], now_ms: UnixMs) -> String {
     text
 }
 
-/// The lines of `/usage`: each project and model that was used today, and the week.
-pub(super) fn usage_lines(quota: &[QuotaLine], week: &[i64]) -> Vec<String> {
+/// The lines of `/usage`: each project and model that was used today, how long each tier lasts, and
+/// the week.
+pub(super) fn usage_lines(
+    lang: Lang,
+    quota: &[QuotaLine],
+    lasts: &[TierLine],
+    week: &[i64],
+    now_ms: UnixMs,
+) -> Vec<String> {
     let mut lines: Vec<String> = quota
         .iter()
         .filter(|line| line.used_today > 0)
@@ -103,6 +114,11 @@ pub(super) fn usage_lines(quota: &[QuotaLine], week: &[i64]) -> Vec<String> {
             format!("{} · {}: {}/{limit}", line.project, line.model, line.used_today)
         })
         .collect();
+    lines.extend(lasts.iter().map(|line| {
+        let until = line.ends_ms.map(|at_ms| clock(at_ms) + " UTC");
+        let now = line.ends_ms.is_some_and(|at_ms| at_ms <= now_ms);
+        speech::say(lang, &Speech::QuotaLasts { tier: line.tier, until: until.as_deref(), now })
+    }));
     lines.push(format!("7d {}", sparkline(week)));
     lines
 }

@@ -1,13 +1,15 @@
 //! Owns: one busy status, for the tests of everything that renders.
 
 use crate::types::status::{
-    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, SqliteMemory, Status, SyncLine, TroubleLine,
-    VipLine,
+    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, SqliteMemory, Status, SyncLine, TierLine,
+    TroubleLine, VipLine,
 };
-use crate::types::{Group, HOUR_MS, SECOND_MS};
+use crate::types::{Group, HOUR_MS, SECOND_MS, Tier};
 
 /// 2026-11-22T23:12:14Z
 pub(crate) const NOW_MS: i64 = 1_795_389_134_000;
+/// 2026-11-23T02:00:00Z
+const FLASH_ENDS_MS: i64 = 1_795_399_200_000;
 
 /// A bot in the evening of a bad day, with names that try to break out.
 pub(crate) fn busy() -> Status {
@@ -25,6 +27,7 @@ pub(crate) fn busy() -> Status {
         used_today,
         limit_today,
         resets_ms: 1_795_420_800_000,
+        ends_ms: (model == "gemini-3.8-flash").then_some(FLASH_ENDS_MS),
     };
     let this_hour = NOW_MS.div_euclid(HOUR_MS);
     let hours = (0..168).map(|at: i64| {
@@ -90,6 +93,10 @@ pub(crate) fn busy() -> Status {
             quota("main", "gemini-3.8-flash", 14, Some(18)),
             quota("main", "gemini-3.5-flash-lite", 210, Some(450)),
             quota("…77bZ", "gemini-3.5-flash-lite", 31, None),
+        ],
+        lasts: vec![
+            TierLine { tier: Tier::Lite, ends_ms: None },
+            TierLine { tier: Tier::Flash, ends_ms: Some(FLASH_ENDS_MS) },
         ],
         sync: SyncLine {
             enabled: true,

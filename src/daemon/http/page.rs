@@ -4,7 +4,9 @@
 use super::chart::{self, Bar, Frame};
 use crate::calendar::{date_text, rfc3339, weekday};
 use crate::daemon::quoting::{count, html, size, span};
-use crate::types::status::{Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, WEEK_HOURS};
+use crate::types::status::{
+    Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, TierLine, WEEK_HOURS,
+};
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
 use crate::wire::postgrest::fault;
 use std::fmt::Write as _;
@@ -32,7 +34,7 @@ pub(super) fn render(status: &Status) -> String {
     page.tiles(status);
     page.charts(status);
     page.keys(&status.keys);
-    page.quota(&status.quota);
+    page.quota(&status.quota, &status.lasts);
     page.slots(status);
     page.sync(status);
     page.troubles(status);
@@ -158,12 +160,19 @@ impl Page {
         });
     }
 
-    fn quota(&mut self, quota: &[QuotaLine]) {
+    fn quota(&mut self, quota: &[QuotaLine], lasts: &[TierLine]) {
         // Google counts every project's day by one clock, so one sentence is enough.
         let resets_ms = quota.iter().map(|line| line.resets_ms).max();
-        let note = resets_ms.map(|at_ms| format!("all start again {}", self.in_span(at_ms)));
+        let again = resets_ms.map(|at_ms| format!("All start again {}.", self.in_span(at_ms)));
+        let lasts = lasts.iter().map(|line| {
+            let until = line.ends_ms.map_or("the day".to_owned(), |at_ms| self.until(at_ms));
+            format!("{} {until}", line.tier.name())
+        });
+        let lasts = lasts.collect::<Vec<_>>().join(" · ");
+        let lasts = (!lasts.is_empty()).then(|| format!("At this rate they last: {lasts}."));
+        let note = lasts.into_iter().chain(again).collect::<Vec<_>>().join(" ");
         let heads = ["model and project", ">used", "", ">forecast"];
-        self.noted_table("Quotas today", &note.unwrap_or_default(), &heads, quota, |page, line| {
+        self.noted_table("Quotas today", &note, &heads, quota, |page, line| {
             page.out.push_str("<td class=\"two\"><span>");
             page.text(&line.model);
             page.out.push_str("</span> <small>");
@@ -187,7 +196,18 @@ impl Page {
             }
             page.out.push_str("</td>");
             let warned = if class == "fair" { class } else { "" };
-            page.number(&format!("≈ {}", count(forecast)), warned);
+            let _ = write!(
+                page.out,
+                "<td class=\"number two {warned}\"><span>≈ {}</span>",
+                count(forecast)
+            );
+            if let Some(at_ms) = line.ends_ms {
+                page.out.push_str(" <small>");
+                let until = page.until(at_ms);
+                page.text(&until);
+                page.out.push_str("</small>");
+            }
+            page.out.push_str("</td>");
         });
     }
 
@@ -305,6 +325,15 @@ impl Page {
         self.out.push_str("</td>");
     }
 
+    /// When something ends, as a forecast.
+    fn until(&self, at_ms: UnixMs) -> String {
+        if at_ms <= self.now_ms {
+            return "used up".to_owned();
+        }
+        let clock: String = rfc3339(at_ms).chars().skip(11).take(5).collect();
+        format!("until about {clock} UTC")
+    }
+
     fn in_span(&self, at_ms: UnixMs) -> String {
         format!("in {}", span(at_ms - self.now_ms))
     }
@@ -413,6 +442,8 @@ mod tests {
             "3.0 GB free",
             "1239",
             "≈ 22",
+            "At this rate they last: lite the day · flash until about 02:00 UTC.",
+            "<small>until about 02:00 UTC</small>",
             "Last week",
             "connection refused",
             "ready",
@@ -448,6 +479,7 @@ mod tests {
             used_today,
             limit_today: None,
             resets_ms: left_h * HOUR_MS,
+            ends_ms: None,
         };
         for (used, left_h, want) in
             [(10, 12, 20), (10, 24, 480), (10, 0, 10), (0, 5, 0), (10, 99, 480)]

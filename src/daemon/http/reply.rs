@@ -13,7 +13,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-T1JsQ8h45KNjU7YLIgFNzWGjAHkaY/uYsoEGSX1lopA='; img-src data:; \
+    style-src 'sha256-27TCV0vGUC57yL4jwqb88QBfRxL2JHkS6Zy/nR0SlmU='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 

@@ -32,6 +32,13 @@ pub fn status_json(status: &Status) -> String {
     field(&mut out, ",", "last_poll", |out| instant(out, status.last_poll_ms));
     field(&mut out, ",", "keys", |out| keys_json(out, &status.keys));
     field(&mut out, ",", "quota", |out| list(out, &status.quota, quota_json));
+    field(&mut out, ",", "lasts", |out| {
+        list(out, &status.lasts, |out, line| {
+            field(out, "{", "tier", |out| quoting::json(out, line.tier.name()));
+            field(out, ",", "ends", |out| instant(out, line.ends_ms));
+            out.push('}');
+        });
+    });
     field(&mut out, ",", "sync", |out| sync_json(out, status));
     field(&mut out, ",", "week", |out| {
         list(out, &status.week(), |out, day| {
@@ -79,6 +86,7 @@ fn quota_json(out: &mut String, quota: &QuotaLine) {
     field(out, ",", "used_today", |out| number(out, quota.used_today));
     field(out, ",", "limit_today", |out| optional(out, quota.limit_today));
     field(out, ",", "resets", |out| instant(out, Some(quota.resets_ms)));
+    field(out, ",", "ends", |out| instant(out, quota.ends_ms));
     out.push('}');
 }
 
@@ -182,6 +190,14 @@ mod tests {
         let resets = json.at("quota").list().next().unwrap().at("resets").str();
         assert_eq!(resets, Some("2026-11-23T08:00:00.000Z"));
         assert!(json.at("quota").list().last().unwrap().at("limit_today").is_null());
+        let ends = |list: &str| {
+            let first = json.at(list).list().next().unwrap();
+            first.at("ends").str().map(str::to_owned)
+        };
+        assert_eq!(ends("quota").as_deref(), Some("2026-11-23T02:00:00.000Z"));
+        assert_eq!(json.at("lasts").list().next().unwrap().at("tier").str(), Some("lite"));
+        assert_eq!(ends("lasts"), None);
+        assert!(json.at("lasts").list().nth(1).unwrap().at("ends").str().is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::pair::{Moment, Reason};
 use super::settle::number;
 use super::{Key, Pool};
 use crate::calendar::pacific_day_start;
-use crate::types::status::{KeyLine, KeyState, QuotaLine};
+use crate::types::status::{KeyLine, KeyState, QuotaLine, TierLine};
 use crate::types::{HOUR_MS, Now, Role, Tier, UnixMs};
 
 /// A rate is not judged by less of the day than this.
@@ -56,6 +56,7 @@ impl Pool {
                     true => Some(0),
                     false => self.limits_of(pair, model).rpd.map(|rpd| self.settings.share(rpd)),
                 };
+                let used = pair.used_on(moment.day);
                 lines.push(QuotaLine {
                     project: self.project_label(project),
                     model: self
@@ -63,38 +64,37 @@ impl Pool {
                         .get(model)
                         .map(|model| model.name.clone())
                         .unwrap_or_default(),
-                    used_today: u64::from(pair.used_on(moment.day)),
+                    used_today: u64::from(used),
                     limit_today: limit.map(u64::from),
                     resets_ms: moment.midnight_ms,
+                    ends_ms: limit.and_then(|limit| ends_at(used, limit, moment)),
                 });
             }
         }
         lines
     }
 
-    /// When today's quota of a tier ends at the rate of today so far; `None` when it lasts.
-    pub fn spent_at(&self, tier: Tier, now: Now) -> Option<UnixMs> {
+    /// How long the quotas last at the rate of today so far, for every tier that was used today and
+    /// whose models all have a limit.
+    pub fn lasts(&self, now: Now) -> Vec<TierLine> {
         let moment = Moment::of(now);
-        let (mut used, mut left) = (0_i64, 0_i64);
-        for project in self.live_projects() {
-            for model in self.models_in_use() {
-                let known = self.models.get(model)?;
-                let pair = self.pair_of(self.pair_at(project, model));
-                if known.class != Some(tier) || pair.reason.is_state() {
-                    continue;
+        let line = |tier| {
+            let (mut used, mut cap) = (0_u32, 0_u32);
+            for project in self.live_projects() {
+                for model in self.models_in_use() {
+                    let pair = self.pair_of(self.pair_at(project, model));
+                    let class = self.models.get(model).and_then(|model| model.class);
+                    if class != Some(tier) || pair.reason.is_state() {
+                        continue;
+                    }
+                    let limit = self.limits_of(pair, model).rpd?;
+                    cap = cap.saturating_add(self.settings.share(limit));
+                    used = used.saturating_add(pair.used_on(moment.day));
                 }
-                let cap = self.settings.share(self.limits_of(pair, model).rpd?);
-                let spent = pair.used_on(moment.day);
-                used += i64::from(spent);
-                left += i64::from(cap.saturating_sub(spent));
             }
-        }
-        let over_ms = (moment.now_ms - pacific_day_start(moment.day)).max(RATE_OVER_MS_MIN);
-        if left == 0 {
-            return (used > 0).then_some(moment.now_ms);
-        }
-        let lasts_ms = left.saturating_mul(over_ms).checked_div(used)?;
-        Some(moment.now_ms.saturating_add(lasts_ms)).filter(|at_ms| *at_ms < moment.midnight_ms)
+            (used > 0).then(|| TierLine { tier, ends_ms: ends_at(used, cap, moment) })
+        };
+        [Tier::Lite, Tier::Flash, Tier::Pro].into_iter().filter_map(line).collect()
     }
 
     fn state_of(&self, key: &Key, moment: Moment) -> (KeyState, Option<UnixMs>, String) {
@@ -171,4 +171,15 @@ impl Pool {
             None => format!("key {}", first.map_or(0, number)),
         }
     }
+}
+
+/// When `used` of a day reaches `cap` at the rate of the day so far; `None` when it lasts.
+fn ends_at(used: u32, cap: u32, moment: Moment) -> Option<UnixMs> {
+    if used == 0 {
+        return None;
+    }
+    let over_ms = (moment.now_ms - pacific_day_start(moment.day)).max(RATE_OVER_MS_MIN);
+    let left = i64::from(cap.saturating_sub(used));
+    let lasts_ms = left.saturating_mul(over_ms) / i64::from(used);
+    Some(moment.now_ms.saturating_add(lasts_ms)).filter(|at_ms| *at_ms < moment.midnight_ms)
 }

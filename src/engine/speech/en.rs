@@ -169,6 +169,11 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             }
             text
         }
+        Speech::QuotaLasts { tier, now: true, .. } => format!("{}: today's quota is used up", tier.name()),
+        Speech::QuotaLasts { tier, until: Some(until), .. } => {
+            format!("{}: at this rate it lasts until about {until}", tier.name())
+        }
+        Speech::QuotaLasts { tier, .. } => format!("{}: lasts the day at this rate", tier.name()),
         Speech::SyncStarted { pending } => {
             format!("Synchronisation started, {pending} rows to send. See /status for progress.")
         }

@@ -5,7 +5,7 @@
 mod en;
 mod zh;
 
-use crate::types::{ChatId, Lang, Role, UserId};
+use crate::types::{ChatId, Lang, Role, Tier, UserId};
 
 /// The language for a person: the operator's choice, else the person's Telegram language, else Chinese.
 pub fn lang_of(setting: Option<Lang>, language_code: Option<&str>) -> Lang {
@@ -207,6 +207,9 @@ pub enum Speech<'a> {
     NoSuchKey { n: usize, total: usize },
     /// `/usage`: today, and a line per model already as words.
     Usage { answers: u64, input_tokens: u64, output_tokens: u64, lines: &'a [String] },
+    /// How long a tier's quotas last at the present rate: `now` = they are gone, `until` is already
+    /// words, neither = they last the day.
+    QuotaLasts { tier: Tier, until: Option<&'a str>, now: bool },
     /// `/sync`
     SyncStarted { pending: u64 },
     /// `/sync` without Supabase.

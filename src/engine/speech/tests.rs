@@ -1,7 +1,7 @@
 //! Every sentence in every language.
 
 use super::{KeyState, OwnerStatus, Scope, Speech, commands, lang_of, say};
-use crate::types::{ChatId, Lang, Role, UserId};
+use crate::types::{ChatId, Lang, Role, Tier, UserId};
 use std::collections::BTreeSet;
 
 fn all(check: &mut dyn FnMut(&Speech<'_>)) {
@@ -78,6 +78,9 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::ReviveDone { n: 2 },
         Speech::NoSuchKey { n: 9, total: 3 },
         Speech::Usage { answers: 3, input_tokens: 4, output_tokens: 5, lines: &lines },
+        Speech::QuotaLasts { tier: Tier::Lite, until: None, now: false },
+        Speech::QuotaLasts { tier: Tier::Lite, until: Some("15:00"), now: false },
+        Speech::QuotaLasts { tier: Tier::Lite, until: None, now: true },
         Speech::SyncStarted { pending: 4 },
         Speech::SyncOff,
         Speech::ReloadDone { changed: "", later: "" },

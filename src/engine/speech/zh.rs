@@ -141,6 +141,11 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             }
             text
         }
+        Speech::QuotaLasts { tier, now: true, .. } => format!("{}：今日额度已用完", tier.name()),
+        Speech::QuotaLasts { tier, until: Some(until), .. } => {
+            format!("{}：照目前的速度大约用到 {until}", tier.name())
+        }
+        Speech::QuotaLasts { tier, .. } => format!("{}：照目前的速度今天够用", tier.name()),
         Speech::SyncStarted { pending } => format!("已开始同步，待发送 {pending} 条。用 /status 查看进展。"),
         Speech::SyncOff => "没有设置 Supabase，数据只保存在本机。".to_owned(),
         Speech::ReloadDone { changed: "", later: "" } => "设置已重新读取，没有变化。".to_owned(),

@@ -241,14 +241,25 @@ fn a_model_that_failed_for_the_question_is_left_out_for_it_alone() {
 fn the_forecast_is_today_s_rate_against_what_is_left() {
     let mut pool = pool("A:aaaa");
     pool.settings.rpm = Limit::Unlimited;
-    assert_eq!(pool.spent_at(Tier::Flash, NOON), None);
+    assert_eq!(pool.lasts(NOON), []);
     for n in 0..30 {
         ask(&mut pool, &want(Role::Owner, Tier::Flash), at(n * 1_000), Ok(&USAGE));
     }
     // 30 of 36 in twelve hours: the other six last 2.4 hours.
-    let at_ms = pool.spent_at(Tier::Flash, NOON).unwrap();
-    assert_eq!((at_ms - NOON.unix_ms) / MINUTE_MS, 144);
-    assert_eq!(pool.spent_at(Tier::Lite, NOON), None);
+    let [flash] = pool.lasts(NOON)[..] else { panic!("only flash was used") };
+    assert_eq!(flash.tier, Tier::Flash);
+    assert_eq!((flash.ends_ms.unwrap() - NOON.unix_ms) / MINUTE_MS, 144);
+    // The same of every pair: 18 of 18 are used up, 12 of 18 last six more hours.
+    let mut ends: Vec<_> = pool.quota_view(NOON).into_iter().collect();
+    ends.retain(|line| line.used_today > 0);
+    let ends: BTreeMap<_, _> = ends
+        .into_iter()
+        .map(|line| (line.used_today, (line.ends_ms.unwrap() - NOON.unix_ms) / HOUR_MS))
+        .collect();
+    assert_eq!(ends, BTreeMap::from([(12, 6), (18, 0)]));
+    // The same use over a whole day lasts it.
+    let late = at(11 * 3_600_000);
+    assert_eq!(pool.lasts(late), [TierLine { tier: Tier::Flash, ends_ms: None }]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod settling;
 
 use super::*;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
+use crate::types::status::{KeyState, TierLine};
 use crate::types::{DAY_MS, HOUR_MS};
 
 /// 2026-11-10, 12:00 in California.

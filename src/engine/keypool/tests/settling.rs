@@ -198,6 +198,20 @@ fn a_key_that_worked_is_looked_at_before_it_is_dead() {
 }
 
 #[test]
+fn looks_are_few_at_once_and_pause_while_nobody_answers() {
+    let mut pool = pool("A:aaaa B:bbbb C:cccc D:dddd D:eeee D:ffff");
+    assert_eq!(pool.needs_check(NOON), [0, 1, 2, 3]);
+    assert_eq!(pool.needs_check(NOON), [], "no burst of calls");
+    pool.checked(0, Err(&network(false)), at(100));
+    pool.checked(1, Ok(()), at(100));
+    assert_eq!(pool.needs_check(at(100)), [4, 5], "0 waits, 1 is known");
+    pool.checked(4, Ok(()), at(200));
+    assert_eq!(pool.needs_check(at(MINUTE_MS)), []);
+    assert_eq!(pool.needs_check(at(MINUTE_MS + 100)), [0]);
+    assert_eq!(pool.needs_check(at(2 * MINUTE_MS)), [2, 3], "their answers are lost");
+}
+
+#[test]
 fn a_look_never_lifts_what_a_reply_said() {
     let mut pool = pool("A:aaaa");
     pool.checked(0, Ok(()), NOON);
@@ -305,4 +319,31 @@ fn settings_read_again_keep_every_counter_and_what_is_in_flight() {
     pool.settle(lease, Err(&network(false)), at(1_000));
     assert_eq!(used(&pool, LITE, at(1_000)), 0);
     assert_eq!(pool.needs_check(at(1_000)).len(), 2, "the parked one is not looked at");
+}
+
+#[test]
+fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
+    for (why, then, blamed) in [
+        ("the key is gone and others stand in its place", "A:bbbb A:cccc", None),
+        ("the key is gone and none is left", "", None),
+        ("the key has moved", "A:bbbb A:cccc A:aaaa", Some(3)),
+    ] {
+        let mut pool = pool("A:aaaa");
+        let want = want(Role::Owner, Tier::Lite);
+        let Choice::Use(pick) = pool.choose(&want, NOON, 0) else { panic!() };
+        let lease = pool.reserve(&pick, 1, NOON);
+        let mut pool = pool.with_settings(settings(then), at(1_000));
+        let bad = ModelFailure::BadKey { why: "invalid" };
+        let effects = pool.settle(lease, Err(&bad), at(2_000));
+        let out = |pool: &Pool| -> Vec<u32> {
+            let lines = pool.list(at(2_000)).into_iter().map(|view| view.line);
+            lines.filter(|line| line.state != KeyState::Ready).map(|line| line.n).collect()
+        };
+        assert_eq!(out(&pool), Vec::from_iter(blamed), "{why}");
+        assert_eq!(effects.notices.len(), usize::from(blamed.is_some()), "{why}: {effects:?}");
+        assert_eq!(pool.open.len(), 0, "{why}: nothing is in flight any more");
+        // And the key that is gone is not forgotten: were it to come back, its use is counted.
+        let back = pool.with_settings(settings("A:aaaa"), at(3_000));
+        assert_eq!(used(&back, LITE, at(3_000)), 0, "{why}: what was refused is not counted");
+    }
 }
