@@ -168,6 +168,7 @@ fn look(args: &cli::Check, environment: &Environment, out: &mut dyn Write) -> Ou
         telegram: &mut |request| net.telegram(request, CHECK_REPLY_BYTES_MAX),
         gemini: &mut |key, request| setup::gemini_call(&net, key, request),
         supabase: &mut |request| net.supabase(request, CHECK_REPLY_BYTES_MAX),
+        system_ms: &clock::system_ms,
     };
     check::run(args, &place, &local, &mut ways, out)
 }
@@ -307,7 +308,7 @@ fn daemon(
         }),
         reopen_log: Box::new(move |config| {
             if let Err(error) = log.reopen(&log_settings(config)) {
-                log::error!("LOG_FILE: {error}: the old one stays open");
+                log::error!(target: "log.failed", "LOG_FILE: {error}: the old one stays open");
             }
         }),
         stop: None,

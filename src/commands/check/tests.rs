@@ -88,7 +88,12 @@ fn report(place: &Place, local: &Local, args: &str, odd: &[(&str, u16, &str)]) -
     };
     let (mut telegram, mut supabase, mut other) = (world(odd), world(odd), world(odd));
     let mut gemini = |_: &Secret, request: &Request| other(request);
-    let mut ways = Ways { telegram: &mut telegram, gemini: &mut gemini, supabase: &mut supabase };
+    let mut ways = Ways {
+        telegram: &mut telegram,
+        gemini: &mut gemini,
+        supabase: &mut supabase,
+        system_ms: &|| 1_795_389_134_000,
+    };
     let mut out = Vec::new();
     let code = run(&args, place, local, &mut ways, &mut out).unwrap();
     (code, String::from_utf8(out).unwrap())

@@ -108,6 +108,10 @@ pub(crate) struct Polling {
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
+    /// Since when there is trouble, when it was last told, and how long until it is told again.
+    pub(crate) trouble_ms: UnixMs,
+    pub(crate) told_ms: UnixMs,
+    pub(crate) tell_after_ms: i64,
     /// What is wrong will not pass by itself soon.
     pub(crate) unready: bool,
     /// 1 after a page that could not be read as a page.
@@ -138,6 +142,8 @@ pub(crate) struct Live {
     pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
+    /// Who waits to hear how `/reload` went; bounded by [`talk::RELOADERS_MAX`].
+    pub(crate) reloaders: Vec<(Lane, crate::types::Lang)>,
     pub(crate) end: Option<End>,
 }
 
@@ -171,6 +177,10 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
+    pub(crate) ahead_ms: Option<i64>,
+    /// Whether the log was told of it.
+    pub(crate) skewed: bool,
     pub(crate) backlog_hour: i64,
     pub(crate) published: Published,
     /// The synchronisation under way; dropped when its transaction fails.
@@ -321,6 +331,7 @@ impl State {
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),
+            Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
         }
     }

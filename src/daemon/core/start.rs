@@ -57,6 +57,7 @@ impl Core {
             data_version: meta::data_version(db)?,
             salt,
             live: Live {
+                reloaders: Vec::new(),
                 phase: if drain { Phase::Draining } else { Phase::Running },
                 offset: 0,
                 polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
@@ -90,6 +91,8 @@ impl Core {
             status_due_ms: 0,
             pid: std::process::id(),
             disk: None,
+            ahead_ms: None,
+            skewed: false,
             backlog_hour: 0,
             published: Published::default(),
             refused: 0,
@@ -120,9 +123,11 @@ impl Core {
         self.state.hold = true;
     }
 
-    /// What the shell has seen of the data directory's disk.
-    pub fn observe(&mut self, disk: Option<Disk>) {
+    /// What the shell has seen of the data directory's disk, and of the system's clock beside
+    /// Telegram's.
+    pub fn observe(&mut self, disk: Option<Disk>, ahead_ms: Option<i64>) {
         self.state.disk = disk;
+        self.state.ahead_ms = ahead_ms.or(self.state.ahead_ms);
     }
 
     /// Whether the webhook's listener is up, as the shell has seen it.
@@ -177,7 +182,7 @@ impl Core {
             state.status_due_ms = now.unix_ms + STATUS_EVERY_MS;
             match state.status(&store.db, now) {
                 Ok(status) => shared.publish(status),
-                Err(error) => log::debug!("status: {error}"),
+                Err(error) => log::debug!(target: "status.failed", "status: {error}"),
             }
         }
     }
@@ -195,6 +200,7 @@ impl State {
         let mut status = status::read(db, &asked)?;
         status.running = true;
         status.disk = self.disk;
+        status.sqlite = Some(crate::os::sqlite_memory(db));
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);
