@@ -121,6 +121,14 @@ impl Inflow<'_> {
         }
     }
 
+    fn tell(&self, tell: &mut dyn FnMut(std::fmt::Arguments<'_>), percent: Option<u64>) {
+        let rows = self.history.read + self.registry.read;
+        match percent {
+            Some(percent) => tell(format_args!("import: {rows} rows, {percent} %")),
+            None => tell(format_args!("import: {rows} rows")),
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.items.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
@@ -218,8 +226,8 @@ pub fn run(
     };
     let end = match (args.source.as_str(), args.file.as_deref()) {
         ("supabase", None) => from_supabase(&mut flow, place, &clock, outside)?,
-        ("pgdump", Some(file)) => files::from_dump(&mut flow, file, &clock)?,
-        ("jsonl", Some(file)) => files::from_json_lines(&mut flow, file, &clock)?,
+        ("pgdump", Some(file)) => files::from_dump(&mut flow, file, &clock, outside.tell)?,
+        ("jsonl", Some(file)) => files::from_json_lines(&mut flow, file, &clock, outside.tell)?,
         ("pgdump" | "jsonl", None) => {
             return Err(Failure::usage(format!("import {}: it takes a file", args.source)));
         }
@@ -362,6 +370,7 @@ fn pull_history(
             let mut column = |name: &str| table::json_column(row, name);
             flow.history(table::history(&mut column, "id", clock), &place_of(id));
         }
+        flow.tell(outside.tell, None);
         let Some(last) = last.filter(|last| *last > after) else { return Ok(None) };
         after = last;
         flow.flush(sequence.then_some(after))?;

@@ -42,6 +42,8 @@ pub struct Report {
     pub history: TableReport,
     /// By [`Table`], in its order.
     pub registry: TableReport,
+    /// Rows that waited in both tables when the run began.
+    pub total: i64,
     /// HTTP requests, repeated ones included.
     pub requests: u64,
     /// How long it took.

@@ -62,6 +62,8 @@ pub struct Local {
     pub holder: Option<Option<u32>>,
     /// Today's use, as the pool sees it.
     pub quota: Vec<QuotaLine>,
+    /// Whether the last synchronisation was refused explicit ids.
+    pub generated_ids: bool,
     /// Enabled units.
     pub units: Vec<Unit>,
 }

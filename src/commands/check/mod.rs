@@ -105,7 +105,7 @@ pub fn run(
     } else {
         items.extend(telegram::items(&place.config, local, args.poll, ways.telegram));
         items.extend(gemini::items(&place.config, ways.gemini));
-        items.extend(supabase::items(&place.config, ways.supabase));
+        items.extend(supabase::items(&place.config, local.generated_ids, ways.supabase));
     }
     let secrets: Vec<Secret> = place.config.secrets().into_iter().cloned().collect();
     show(args.json, items.clone(), &Scrubber::new(&secrets), out)?;
