@@ -136,8 +136,13 @@ pub fn run(
     let findings = check.findings;
     match ended {
         Ok(()) => say(args, &findings, out, err),
-        Err(Broken::Store(error)) => Err(Failure::failed(error)),
-        Err(Broken::Pull(error)) => {
+        Err(broken) => {
+            let error = match broken {
+                Broken::Pull(error) => error,
+                Broken::Store(error) => {
+                    PullError { kind: "database", text: error.to_string(), stop: true }
+                }
+            };
             let code = if error.stop { EXIT_FAILED } else { EXIT_LATER };
             if !args.json {
                 return Err(Failure { code, text: error.text });

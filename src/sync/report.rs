@@ -27,7 +27,7 @@ pub struct TableReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// One word: `unreachable`, `busy`, `key`, `grant`, `table`, `column`, `quota`, `paused`, `url`,
-    /// `refused`.
+    /// `refused`, `database`.
     pub kind: &'static str,
     /// `what: why: what to do`; no word of a row, no secret.
     pub text: String,

@@ -55,7 +55,7 @@ impl Lines {
 }
 
 fn in_file(file: &str, why: &str) -> End {
-    End::Broken(EXIT_FAILED, format!("{file}: {why}"))
+    End::Broken(EXIT_FAILED, "file", format!("{file}: {why}"))
 }
 
 pub(super) fn from_dump(
