@@ -12,4 +12,5 @@ mod poison;
 mod process;
 mod roles;
 mod telegram_faults;
+mod webhook;
 mod world;

@@ -16,7 +16,7 @@ const POLL_LIMIT: u32 = 100;
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
-const FAILURES_UNREADY: u32 = 2;
+pub(super) const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
@@ -28,6 +28,9 @@ const QUIET_MS: i64 = 5 * DAY_MS;
 
 impl State {
     pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
+        if self.must_unhook() && self.live.end.is_none() {
+            return self.start_hook(step, now);
+        }
         if self.live.phase != Phase::Running || self.live.end.is_some() {
             return;
         }
@@ -37,6 +40,9 @@ impl State {
         {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
+        }
+        if self.is_hooked() {
+            return self.start_hook(step, now);
         }
         // Decisions need our own name; an earlier start has left it in the rows.
         let named = self.live.me_known || !self.policy.bot_name.is_empty();
@@ -208,6 +214,11 @@ impl State {
                 let polling = &mut self.live.polling;
                 polling.not_before_ms = polling.not_before_ms.max(now.unix_ms + wait_ms);
             }
+            SetupResult::WebhookSet(result) => self.hook_set(result, step, now),
+            SetupResult::WebhookInfo(result) => self.hook_info(result, step, now),
+            SetupResult::WebhookGone(result) if self.must_unhook() => {
+                self.unhooked(result.as_ref().err(), step, now);
+            }
             SetupResult::WebhookGone(Ok(was_set)) => {
                 if *was_set {
                     log::warn!("a webhook was set: removed, its waiting updates are kept");
@@ -222,7 +233,7 @@ impl State {
     }
 }
 
-fn token_refused() -> String {
+pub(super) fn token_refused() -> String {
     "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
         .to_owned()
 }
