@@ -199,7 +199,7 @@ async fn converse(tcp: TcpStream, peer: SocketAddr, hall: &Hall, mark: &Mark) ->
             Read::Head(head) => head,
             Read::Gone => return Ok(()),
             Read::Bad(status) => {
-                hall.refuse(peer);
+                hall.refuse(peer, status);
                 return conn.finish(&reply(status, false)).await;
             }
         };
@@ -207,7 +207,7 @@ async fn converse(tcp: TcpStream, peer: SocketAddr, hall: &Hall, mark: &Mark) ->
         wait = IDLE_TIMEOUT;
         let length = match hall.admit(&head) {
             Err(status) => {
-                hall.refuse(peer);
+                hall.refuse(peer, status);
                 // Whatever body follows is left unread, so nothing can follow it.
                 return conn.finish(&reply(status, false)).await;
             }
@@ -247,10 +247,7 @@ impl Hall {
             return Err(405);
         }
         match head.body {
-            Body::Length(length) if length > BODY_BYTES_MAX => {
-                log::warn!("webhook: a body of {length} bytes is refused: no update is so large");
-                Err(413)
-            }
+            Body::Length(length) if length > BODY_BYTES_MAX => Err(413),
             Body::Length(length) => usize::try_from(length).map_err(|_| 413),
             Body::None => Ok(0),
             Body::Chunked => Err(411),
@@ -271,7 +268,7 @@ impl Hall {
     }
 
     /// Counts what had no business here; says so at once, and then now and then.
-    fn refuse(&self, peer: SocketAddr) {
+    fn refuse(&self, peer: SocketAddr, status: u16) {
         let now = monotonic();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.count += 1;
@@ -279,7 +276,7 @@ impl Hall {
             refused.told = Some(now);
             let count = std::mem::take(&mut refused.count);
             log::warn!(
-                "webhook: {count} requests refused, the last from {}: not a delivery of Telegram",
+                "webhook: {count} requests refused, the last from {} with {status}: no delivery of Telegram",
                 peer.ip()
             );
         }
