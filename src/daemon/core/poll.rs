@@ -193,6 +193,16 @@ impl State {
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
+                // Before a first getMe nothing polls: its failures are the only word of a network or
+                // a name service that is not there yet. Later the poll beside it speaks.
+                if self.policy.bot_name.is_empty() {
+                    let failure = match failure {
+                        SendFailure::Telegram(error) => PollFailure::Telegram(error.clone()),
+                        SendFailure::Net(error) => PollFailure::Net(error.clone()),
+                    };
+                    self.poll_failed(&failure, step, now);
+                    return Ok(());
+                }
                 let refused = matches!(
                     failure,
                     SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)

@@ -198,6 +198,20 @@ fn a_key_that_worked_is_looked_at_before_it_is_dead() {
 }
 
 #[test]
+fn looks_are_few_at_once_and_pause_while_nobody_answers() {
+    let mut pool = pool("A:aaaa B:bbbb C:cccc D:dddd D:eeee D:ffff");
+    assert_eq!(pool.needs_check(NOON), [0, 1, 2, 3]);
+    assert_eq!(pool.needs_check(NOON), [], "no burst of calls");
+    pool.checked(0, Err(&network(false)), at(100));
+    pool.checked(1, Ok(()), at(100));
+    assert_eq!(pool.needs_check(at(100)), [4, 5], "0 waits, 1 is known");
+    pool.checked(4, Ok(()), at(200));
+    assert_eq!(pool.needs_check(at(MINUTE_MS)), []);
+    assert_eq!(pool.needs_check(at(MINUTE_MS + 100)), [0]);
+    assert_eq!(pool.needs_check(at(2 * MINUTE_MS)), [2, 3], "their answers are lost");
+}
+
+#[test]
 fn a_look_never_lifts_what_a_reply_said() {
     let mut pool = pool("A:aaaa");
     pool.checked(0, Ok(()), NOON);
@@ -331,5 +345,34 @@ fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
         // And the key that is gone is not forgotten: were it to come back, its use is counted.
         let back = pool.with_settings(settings("A:aaaa"), at(3_000));
         assert_eq!(used(&back, LITE, at(3_000)), 0, "{why}: what was refused is not counted");
+    }
+}
+
+#[test]
+fn keys_answered_after_the_other_s_day_was_used_up_are_never_joined() {
+    let keys = "-:aaaa -:bbbb -:cccc";
+    let mut pool = pool(keys);
+    pool.settings.rpm = Limit::Unlimited;
+    let want = want(Role::Owner, Tier::Flash);
+    for n in 0..18 {
+        ask(&mut pool, &want, at(n * 2_000), Ok(&USAGE));
+    }
+    let refused = quota(Window::Day, None, Some(20));
+    // Six each: one is refused, the two others are answered more than a minute after.
+    assert_eq!(ask(&mut pool, &want, at(60_000), Err(&refused)).notices, []);
+    for n in 0..4 {
+        ask(&mut pool, &want, at(121_000 + n * 2_000), Ok(&USAGE));
+    }
+    let rows = pool.to_rows();
+    assert_eq!(rows.aparts.len(), 2, "{:?}", rows.aparts);
+    for pool in [pool, Pool::new(settings(keys), rows, at(200_000))] {
+        let mut pool = pool;
+        for n in 0..2 {
+            let effects = ask(&mut pool, &want, at(300_000 + n * 2_000), Err(&refused));
+            let joined = if n == 0 { 0 } else { 1 };
+            assert_eq!(effects.notices.len(), joined, "{:?}", effects.notices);
+        }
+        let of: Vec<_> = pool.list(at(310_000)).into_iter().map(|view| view.project).collect();
+        assert_eq!(of.iter().collect::<BTreeSet<_>>().len(), 2, "{of:?}");
     }
 }
