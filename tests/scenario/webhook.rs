@@ -1,10 +1,11 @@
 //! Webhook mode from the outside (contract §2, §5.1, §6): Telegram delivers instead of being asked.
 //! Kills while updates are delivered are in `kill`.
 
-use crate::world::{World, gemini_options};
+use crate::world::{World, gemini_options, own_address};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use svs_bot::standin::gemini::{self, Act};
 use svs_bot::standin::telegram::Outcome;
@@ -25,7 +26,8 @@ fn hooked(settings: &[(&str, &str)]) -> (World, String) {
 }
 
 pub(crate) fn prepared(settings: &[(&str, &str)], gemini: gemini::Options) -> (World, String) {
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let addr = own_address(NUMBER.fetch_add(1, Ordering::Relaxed), 8_443);
     let mut all =
         vec![("WEBHOOK_URL", URL), ("WEBHOOK_SECRET", SECRET), ("WEBHOOK_ADDR", addr.as_str())];
     all.extend_from_slice(settings);
