@@ -11,7 +11,7 @@ use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
 use crate::wire::telegram::{TelegramError, WebhookInfo};
 
 /// Between two questions how deliveries go (contract §6).
-const INFO_EVERY_MS: i64 = MINUTE_MS;
+const INFO_EVERY_MS: i64 = 30 * SECOND_MS;
 /// After so many times in a row that ours was gone, somebody else uses the token.
 const OVERWRITTEN_MAX: u32 = 3;
 /// The instant of the last delivery is written down no more often than this.
@@ -180,7 +180,7 @@ impl State {
         }
     }
 
-    /// Somebody took our webhook away or set another: it is set again, once a minute at most.
+    /// Somebody took our webhook away or set another: it is set again, at once and then at every look.
     fn hook_gone(&mut self, info: &WebhookInfo, now: Now) {
         let hook = &mut self.live.hook;
         hook.set = false;
