@@ -44,11 +44,14 @@ impl State {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
         }
-        if self.is_hooked() {
-            return self.start_hook(step, now);
-        }
         // Decisions need our own name; an earlier start has left it in the rows.
         let named = self.live.me_known || !self.policy.bot_name.is_empty();
+        if self.is_hooked() {
+            if named {
+                self.start_hook(step, now);
+            }
+            return;
+        }
         let polling = &mut self.live.polling;
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
