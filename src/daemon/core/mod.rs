@@ -403,8 +403,8 @@ impl State {
             consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
         }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        let takes_in = self.live.phase == Phase::Running || self.must_unhook();
-        if !self.live.polling.in_flight && takes_in {
+        let unhooks = self.must_unhook() && !self.live.polling.in_flight;
+        if unhooks || self.wants_telegram() && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.config.supabase.is_some() && !self.live.sync_in_flight {
