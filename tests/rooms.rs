@@ -79,6 +79,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio", &["daemon"]),
     ("unicode_segmentation", &["engine"]),
     ("ureq", &["net"]),
+    ("webpki_roots", &["net"]),
 ];
 
 /// Doors of the process that only the named files may use. `main.rs` reads its own arguments.

@@ -11,9 +11,13 @@ from standin import ROOT, TOKEN
 
 
 class Bot:
-    """`with Bot(TELEGRAM_API_URL=…, GEMINI_API_URL=…) as bot:`; its log is in `bot.log()`."""
+    """`with Bot(TELEGRAM_API_URL=…, GEMINI_API_URL=…) as bot:`; its log is in `bot.log()`.
 
-    def __init__(self, **settings):
+    `wrap` is a command that runs the program, `environment` what it finds beside PATH.
+    """
+
+    def __init__(self, wrap=(), environment=None, **settings):
+        self.wrap, self.environment = wrap, environment or {}
         self.program = os.environ.get("SVS_BOT", str(ROOT / "target" / "debug" / "svs-bot"))
         self.folder = tempfile.TemporaryDirectory(prefix="svs-bot-check-")
         self.path = pathlib.Path(self.folder.name)
@@ -30,10 +34,10 @@ class Bot:
         (self.path / "env").chmod(0o600)
 
     def __enter__(self):
-        command = [self.program, "run", "--env-file", self.path / "env", "--data-dir", self.path / "data"]
+        command = [*self.wrap, self.program, "run", "--env-file", self.path / "env", "--data-dir", self.path / "data"]
         with open(self.path / "log", "wb") as log:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]}
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={"PATH": os.environ["PATH"], **self.environment}
             )
         return self
 

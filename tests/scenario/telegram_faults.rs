@@ -231,6 +231,34 @@ fn nobody_at_telegrams_address_is_not_the_end() {
 }
 
 #[test]
+fn numbers_that_begin_anew_after_a_quiet_week_are_not_confirmed_unseen() {
+    let world = World::start(&[]);
+    world.say(7, 7, "before");
+    world.expect(7, "before");
+    world.settle();
+    world.signal("TERM");
+    assert_eq!(world.wait_exit(), Some(0));
+    world.change("UPDATE inbox SET received_ms = received_ms - 6 * 86400000");
+    let chat = map([("id", 7u32.into()), ("type", "private".into())]);
+    let from = map([("id", 7u32.into()), ("is_bot", false.into()), ("first_name", "P".into())]);
+    let message = map([
+        ("message_id", 900u32.into()),
+        ("date", 1_790_000_000u32.into()),
+        ("chat", chat),
+        ("from", from),
+        ("text", "after".into()),
+    ]);
+    let pushed =
+        world.telegram.push_raw(map([("update_id", 1_000u32.into()), ("message", message)]));
+    assert_eq!(pushed, Some(1_000));
+    world.run();
+    world.expect(7, "after");
+    world.say(7, 7, "and on");
+    world.expect(7, "and on");
+    world.expect_nothing_more();
+}
+
+#[test]
 fn a_page_without_numbers_is_no_page() {
     let world = World::start(&[]);
     let page = "{\"ok\":true,\"result\":[{\"message\":{\"text\":\"no number\"}}]}";

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl World {
         })
         .unwrap();
         let gemini = Gemini::start(gemini).unwrap();
-        let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+        let http = own_address(number);
         let usual = [
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_API_URL", telegram.url()),
@@ -159,11 +159,21 @@ impl World {
         self.bot.borrow().as_ref().unwrap().id()
     }
 
-    /// SIGKILL.
+    /// SIGKILL; what the dead process had written to its sockets has arrived afterwards.
     pub(crate) fn kill(&self) {
         let mut child = self.bot.borrow_mut().take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
+        // Connections are accepted in order: an answer means that all before were.
+        for url in [self.telegram.url(), self.gemini.url()] {
+            assert_ne!(http(&host(&url), "GET", "/", "").0, 0, "{url}");
+        }
+        self.until("the dead process's connections to end", || {
+            let a_poll_may_wait = 1;
+            let ended =
+                self.gemini.connections() == 0 && self.telegram.connections() <= a_poll_may_wait;
+            ended.then_some(())
+        });
     }
 
     /// The most memory the process has ever held, in KiB.
@@ -298,6 +308,13 @@ impl World {
         db.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
+    /// Changes rows behind the bot's back.
+    pub(crate) fn change(&self, sql: &str) {
+        let db = Connection::open(self.data_dir().join("svs-bot.db")).unwrap();
+        db.busy_timeout(PATIENCE).unwrap();
+        db.execute_batch(sql).unwrap();
+    }
+
     fn sent_in(&self, chat: i64) -> usize {
         self.telegram.sent().iter().filter(|sent| sent.chat == chat).count()
     }
@@ -369,6 +386,12 @@ impl Drop for World {
         }
         let _nobody_minds = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// An address of the loopback network that no other test uses, nor any outgoing connection.
+fn own_address(number: u32) -> String {
+    let pid = std::process::id();
+    format!("127.{}.{}.{}:9464", 64 + pid / 250 % 180, pid % 250, 1 + number % 250)
 }
 
 /// The last text of the last turn.

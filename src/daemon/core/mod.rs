@@ -6,7 +6,9 @@
 mod accept;
 mod along;
 mod ask;
+mod hook;
 mod keep;
+mod poison;
 mod poll;
 mod send;
 mod show;
@@ -77,6 +79,8 @@ pub enum End {
 pub struct Turn {
     /// To be started now.
     pub jobs: Vec<Job>,
+    /// Deliveries by their tickets: whether they are stored, or Telegram shall come again.
+    pub answers: Vec<(u64, bool)>,
     /// The next turn comes at this instant, or with the next event.
     pub wake_ms: UnixMs,
     /// The loop is over.
@@ -100,6 +104,8 @@ pub(crate) struct Polling {
     pub(crate) failures: u32,
     pub(crate) conflicts: u32,
     pub(crate) last_ok_ms: UnixMs,
+    /// When an update last came, to this process or an earlier one.
+    pub(crate) last_update_ms: UnixMs,
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
@@ -115,6 +121,7 @@ pub(crate) struct Live {
     pub(crate) phase: Phase,
     pub(crate) offset: i64,
     pub(crate) polling: Polling,
+    pub(crate) hook: hook::Hook,
     pub(crate) me_known: bool,
     pub(crate) me_in_flight: bool,
     pub(crate) commands_set: bool,
@@ -155,6 +162,10 @@ pub struct State {
     pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
+    /// Deliveries that were settled outside of a turn.
+    pub(crate) settled: Vec<(u64, bool)>,
+    /// The webhook's listener is up.
+    pub(crate) listening: bool,
     pub(crate) started_ms: UnixMs,
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
@@ -174,6 +185,7 @@ pub struct State {
 #[derive(Default)]
 pub(crate) struct Step {
     pub(crate) jobs: Vec<Job>,
+    pub(crate) answers: Vec<(u64, bool)>,
     pub(crate) counts: Vec<Count>,
 }
 
@@ -203,7 +215,7 @@ impl Core {
     /// # Errors
     /// The database refused; nothing has changed.
     pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
-        let Self { store, state } = self;
+        let Self { store, state } = &mut *self;
         if state.stale {
             state.reload_rows(&store.db, now)?;
             state.stale = false;
@@ -227,7 +239,10 @@ impl Core {
                 let wake_ms = state
                     .wake_ms(&store.db, events.is_empty(), now)
                     .unwrap_or(now.unix_ms + RETRY_LOOK_MS);
-                Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
+                let end = state.live.end.clone();
+                let mut answers = std::mem::take(&mut state.settled);
+                answers.append(&mut step.answers);
+                Ok(Turn { jobs: step.jobs, answers, wake_ms, end })
             }
             Err(error) => {
                 // Back to the front, in order.
@@ -235,17 +250,13 @@ impl Core {
                     events.push_front(event);
                 }
                 state.refused = state.refused.saturating_add(1);
-                if most == 1 && error.blames_data() {
-                    // Its question or message waits in its row and is taken up at the next start.
-                    let dropped = events.pop_front();
-                    log::error!(
-                        "an event cannot be stored: {error}: left out: {}",
-                        kind_of(dropped.as_ref())
-                    );
-                }
                 state.live = saved;
                 state.sync_run = None;
+                if most == 1 && error.blames_data() {
+                    self.leave_out_poison(events, &error.to_string(), now);
+                }
                 // What could not be read again now is read before the next turn.
+                let Self { store, state } = self;
                 state.stale = state.reload_rows(&store.db, now).is_err();
                 Err(error)
             }
@@ -256,9 +267,11 @@ impl Core {
 impl State {
     /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
     fn durability(&self, db: &Db, events: &VecDeque<Event>, now: Now) -> Result<Durability> {
-        let takes_in = events
-            .iter()
-            .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
+        let takes_in = events.iter().any(|event| match event {
+            Event::Polled(Ok(updates)) => !updates.is_empty(),
+            Event::Pushed { .. } => true,
+            _ => false,
+        });
         // What ends in this turn makes room for what begins in it.
         let ended = |event: &&Event| matches!(event, Event::Asked(_));
         let answered =
@@ -276,10 +289,11 @@ impl State {
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
-        for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
+        let is_news = |event: &&Event| matches!(event, Event::Polled(_) | Event::Pushed { .. });
+        for event in events.iter().filter(|event| !is_news(event)) {
             self.apply(db, event, step, now)?;
         }
-        for event in events.iter().filter(|event| matches!(event, Event::Polled(_))) {
+        for event in events.iter().filter(is_news) {
             self.apply(db, event, step, now)?;
         }
         self.keep_house(db, step, now)?;
@@ -296,6 +310,7 @@ impl State {
     fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
+            Event::Pushed { update, ticket } => self.pushed(db, update, *ticket, step, now),
             Event::Asked(asked) if self.waits_for_preview(asked) => Ok(()),
             Event::Asked(asked) => self.asked(db, asked, step, now),
             Event::Grown { inbox, text } => self.grown(db, *inbox, text, step, now),
@@ -304,7 +319,7 @@ impl State {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
             Event::Called { purpose, result } => self.called(db, *purpose, result, step, now),
-            Event::Ready(result) => self.ready(db, result, now),
+            Event::Ready(result) => self.ready(db, result, step, now),
             Event::KeyChecked { secret, result } => self.key_checked(db, secret, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
@@ -375,9 +390,13 @@ impl State {
         consider(self.live.unsynced_since_ms.map(|since| since + SYNC_AFTER_MS));
         consider(inbox::next_due_ms(db, now.unix_ms)?);
         consider(outbox::next_due_ms(db, now.unix_ms)?);
-        consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
+        // Where no call is free, the end of one wakes the loop.
+        if self.live.calls < CALLS_MAX {
+            consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
+        }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        if !self.live.polling.in_flight && self.live.phase == Phase::Running {
+        let takes_in = self.live.phase == Phase::Running || self.must_unhook();
+        if !self.live.polling.in_flight && takes_in {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.config.supabase.is_some() && !self.live.sync_in_flight {
@@ -396,15 +415,6 @@ impl State {
     /// `base_ms` and up to a quarter more, so that many do not come back at once.
     pub(crate) fn jitter_ms(&mut self, base_ms: i64) -> i64 {
         base_ms + i64::from(self.roll()) % (base_ms / 4).max(1)
-    }
-}
-
-fn kind_of(event: Option<&Event>) -> &'static str {
-    match event {
-        Some(Event::Polled(_)) => "a page of updates",
-        Some(Event::Asked(_)) => "an answer",
-        Some(Event::Sent { .. }) => "a sent message",
-        _ => "a result",
     }
 }
 

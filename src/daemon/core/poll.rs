@@ -5,7 +5,7 @@ use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::store::Db;
 use crate::store::{Result, inbox, meta};
-use crate::types::{MINUTE_MS, Now, SECOND_MS};
+use crate::types::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
 
 /// Telegram clamps longer waits to this (api-reference A2).
@@ -16,14 +16,21 @@ const POLL_LIMIT: u32 = 100;
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
-const FAILURES_UNREADY: u32 = 2;
+pub(super) const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
 const CONFLICT_WAIT_MS: i64 = 70 * SECOND_MS;
+/// After about a week without updates their numbers begin anew at random, perhaps below our offset,
+/// and asking with that would confirm them unseen (api-reference A2). What was stored is long
+/// confirmed by then, so asking for the oldest brings nothing twice.
+const QUIET_MS: i64 = 5 * DAY_MS;
 
 impl State {
     pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
+        if self.must_unhook() && self.live.end.is_none() {
+            return self.start_hook(step, now);
+        }
         if self.live.phase != Phase::Running || self.live.end.is_some() {
             return;
         }
@@ -33,6 +40,9 @@ impl State {
         {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
+        }
+        if self.is_hooked() {
+            return self.start_hook(step, now);
         }
         // Decisions need our own name; an earlier start has left it in the rows.
         let named = self.live.me_known || !self.policy.bot_name.is_empty();
@@ -44,7 +54,9 @@ impl State {
             // known without a long wait.
             let unsure = polling.last_ok_ms == 0 || polling.failures > 0;
             let timeout_s = if unsure { 0 } else { POLL_TIMEOUT_S };
-            step.jobs.push(Job::Poll { offset: self.live.offset, timeout_s, limit });
+            let quiet = polling.last_update_ms + QUIET_MS < now.unix_ms;
+            let offset = if quiet { 0 } else { self.live.offset };
+            step.jobs.push(Job::Poll { offset, timeout_s, limit });
         }
     }
 
@@ -88,6 +100,7 @@ impl State {
             self.live.offset = update.id.0.saturating_add(1);
         }
         if !updates.is_empty() {
+            self.live.polling.last_update_ms = now.unix_ms;
             meta::set(db, keep::NEXT_OFFSET, &self.live.offset.to_string())?;
         }
         Ok(())
@@ -161,7 +174,13 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        db: &Db,
+        result: &SetupResult,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;
@@ -174,6 +193,16 @@ impl State {
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
+                // Before a first getMe nothing polls: its failures are the only word of a network or
+                // a name service that is not there yet. Later the poll beside it speaks.
+                if self.policy.bot_name.is_empty() {
+                    let failure = match failure {
+                        SendFailure::Telegram(error) => PollFailure::Telegram(error.clone()),
+                        SendFailure::Net(error) => PollFailure::Net(error.clone()),
+                    };
+                    self.poll_failed(&failure, step, now);
+                    return Ok(());
+                }
                 let refused = matches!(
                     failure,
                     SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
@@ -184,6 +213,11 @@ impl State {
                 let wait_ms = self.backoff_ms(1);
                 let polling = &mut self.live.polling;
                 polling.not_before_ms = polling.not_before_ms.max(now.unix_ms + wait_ms);
+            }
+            SetupResult::WebhookSet(result) => self.hook_set(result, step, now),
+            SetupResult::WebhookInfo(result) => self.hook_info(result, step, now),
+            SetupResult::WebhookGone(result) if self.must_unhook() => {
+                self.unhooked(result.as_ref().err(), step, now);
             }
             SetupResult::WebhookGone(Ok(was_set)) => {
                 if *was_set {
@@ -199,7 +233,7 @@ impl State {
     }
 }
 
-fn token_refused() -> String {
+pub(super) fn token_refused() -> String {
     "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
         .to_owned()
 }

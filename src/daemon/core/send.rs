@@ -176,7 +176,7 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
         TelegramError::RetryAfter { seconds } => {
             Next::Later(i64::from(*seconds).max(1) * SECOND_MS)
         }
-        TelegramError::Migrated(to) => Next::Migrate(*to),
+        TelegramError::Migrated(to) if *to != sending.what.lane.chat => Next::Migrate(*to),
         TelegramError::CantParse if sending.what.html => Next::Plain,
         TelegramError::TooLong if sending.what.html => Next::Plain,
         TelegramError::NotModified => Next::Done,
@@ -194,7 +194,7 @@ fn next(failure: &SendFailure, sending: &Sending, now: Now) -> Next {
             Next::SendInstead
         }
         TelegramError::EditGone if sending.what.kind == Kind::Delete => Next::Done,
-        TelegramError::ReplyGone => Next::NoReply,
+        TelegramError::ReplyGone if sending.what.reply_to != MessageId(0) => Next::NoReply,
         TelegramError::ThreadGone if sending.what.lane.topic.0 != 0 => Next::NoTopic,
         TelegramError::ChatGone { why }
         | TelegramError::UserGone { why }

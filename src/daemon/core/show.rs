@@ -252,6 +252,13 @@ impl Shows {
 }
 
 impl Show {
+    /// Shows nothing more; how asking ended, when that waited for a preview's reply.
+    pub(super) fn give_up(&mut self) -> Option<Arc<crate::daemon::event::Asked>> {
+        self.in_flight = None;
+        self.over = true;
+        self.ended.take()
+    }
+
     /// `edits` = it was no draft; `begun` = there is a message to edit on.
     fn failed(&mut self, failure: &SendFailure, edits: bool, begun: bool) {
         match failure {

@@ -274,7 +274,7 @@ impl State {
         self.notices(db, &effects.notices, now)
     }
 
-    /// A pressed Stop button; answers that grow live are not built yet.
+    /// What `/vip` says.
     fn slots_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
         let slots = people::slots(db, now.unix_ms - self.policy.session_idle_ms)?;
         let full = slots.len() >= self.policy.vip_slots;

@@ -1,12 +1,18 @@
 //! Owns: what is held against a key itself: its validity, the looks at it, the operator's word.
 //! May not: touch counters.
 
-use super::Pool;
 use super::pair::Reason;
 use super::settle::{Effects, Notice, Step, number};
+use super::{Key, Pool};
 use crate::types::model::ModelFailure;
 use crate::types::{MINUTE_MS, Now, UnixMs};
 
+/// Looks under way at once: a start with many keys is no burst of calls.
+const LOOKS_MAX: usize = 4;
+/// A look without a result by then is lost, with the turn that asked for it.
+const LOOK_LOST_MS: i64 = 2 * MINUTE_MS;
+/// A look that told nothing, since nobody answered, is repeated after this long.
+const LOOK_AGAIN_MS: i64 = MINUTE_MS;
 /// Rest of a key that was refused once after it had worked; a model-list call decides sooner.
 const DOUBT_MS: i64 = 5 * MINUTE_MS;
 
@@ -20,7 +26,7 @@ impl Pool {
             key.row.resting_until_ms = now_ms + DOUBT_MS;
             key.row.rest_guessed = true;
             why.clone_into(&mut key.row.rest_reason);
-            key.checking = false;
+            key.look_after_ms = 0;
             return None;
         }
         if !key.row.dead.is_empty() {
@@ -40,14 +46,22 @@ impl Pool {
     /// start or a change, and those whose rest was guessed. Each is named once per reason.
     pub fn needs_check(&mut self, now: Now) -> Vec<usize> {
         let mut due = Vec::new();
+        let now_ms = now.unix_ms;
+        let flying = |key: &&Key| key.looking && key.look_after_ms > now_ms;
+        let under_way = self.keys.iter().filter(flying).count();
         for at in 0..self.keys.len() {
+            if under_way + due.len() >= LOOKS_MAX {
+                break;
+            }
             let doubted = self.guessed_rests(at, now.unix_ms);
             let Some(key) = self.keys.get_mut(at) else { continue };
             let resting = key.row.rest_guessed && key.row.resting_until_ms > now.unix_ms;
-            if key.checking || key.is_out() || !(key.unchecked || resting || !doubted.is_empty()) {
+            let doubtful = key.unchecked || resting || !doubted.is_empty();
+            if key.look_after_ms > now_ms || key.is_out() || !doubtful {
                 continue;
             }
-            key.checking = true;
+            key.looking = true;
+            key.look_after_ms = now_ms + LOOK_LOST_MS;
             for pair in doubted {
                 if let Some(pair) = self.pairs.get_mut(pair) {
                     pair.looked = true;
@@ -62,7 +76,8 @@ impl Pool {
     pub fn checked(&mut self, at: usize, result: Result<(), &ModelFailure>, now: Now) -> Effects {
         let rests = self.guessed_rests_looked_at(at, now.unix_ms);
         let Some(key) = self.keys.get_mut(at) else { return Effects::default() };
-        key.checking = false;
+        key.looking = false;
+        key.look_after_ms = 0;
         match result {
             Ok(()) => {
                 key.unchecked = false;
@@ -90,7 +105,10 @@ impl Pool {
                 }
             }
             // The network, a limit of such calls, the service: says nothing about the key.
-            Err(_) => Effects::default(),
+            Err(_) => {
+                key.look_after_ms = now.unix_ms + LOOK_AGAIN_MS;
+                Effects::default()
+            }
         }
     }
 

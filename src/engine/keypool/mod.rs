@@ -54,8 +54,10 @@ struct Key {
     worked: bool,
     /// Not looked at with a model-list call since the start or the change of settings.
     unchecked: bool,
-    /// A look at it is on its way.
-    checking: bool,
+    /// A look at it is on its way, unless `look_after_ms` has passed.
+    looking: bool,
+    /// No look before then.
+    look_after_ms: UnixMs,
 }
 
 impl Key {
@@ -171,7 +173,8 @@ impl Pool {
                 project,
                 worked: false,
                 unchecked: true,
-                checking: false,
+                looking: false,
+                look_after_ms: 0,
             });
         }
         for (project, model) in rows
@@ -299,7 +302,8 @@ impl Pool {
             {
                 key.worked = before.worked;
                 key.unchecked = before.unchecked;
-                key.checking = before.checking;
+                key.looking = before.looking;
+                key.look_after_ms = before.look_after_ms;
             }
         }
         for model in &mut self.models {

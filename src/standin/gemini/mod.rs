@@ -161,6 +161,10 @@ impl Gemini {
     pub fn url(&self) -> String {
         self.server.url()
     }
+    /// Connections that are open or still being answered, a waiting poll among them.
+    pub fn connections(&self) -> usize {
+        self.server.connections()
+    }
     /// What is to happen next.
     pub fn script(&self, script: Script) {
         push_script(&mut lock(&self.inner.state), script);

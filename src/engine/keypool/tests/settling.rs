@@ -198,6 +198,20 @@ fn a_key_that_worked_is_looked_at_before_it_is_dead() {
 }
 
 #[test]
+fn looks_are_few_at_once_and_pause_while_nobody_answers() {
+    let mut pool = pool("A:aaaa B:bbbb C:cccc D:dddd D:eeee D:ffff");
+    assert_eq!(pool.needs_check(NOON), [0, 1, 2, 3]);
+    assert_eq!(pool.needs_check(NOON), [], "no burst of calls");
+    pool.checked(0, Err(&network(false)), at(100));
+    pool.checked(1, Ok(()), at(100));
+    assert_eq!(pool.needs_check(at(100)), [4, 5], "0 waits, 1 is known");
+    pool.checked(4, Ok(()), at(200));
+    assert_eq!(pool.needs_check(at(MINUTE_MS)), []);
+    assert_eq!(pool.needs_check(at(MINUTE_MS + 100)), [0]);
+    assert_eq!(pool.needs_check(at(2 * MINUTE_MS)), [2, 3], "their answers are lost");
+}
+
+#[test]
 fn a_look_never_lifts_what_a_reply_said() {
     let mut pool = pool("A:aaaa");
     pool.checked(0, Ok(()), NOON);

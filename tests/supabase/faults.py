@@ -1,18 +1,23 @@
-"""Plays Supabase's gateway before PostgREST, and every fault between it and the bot."""
+"""A proxy between the bot and Supabase's gateway that loses, cuts, delays and garbles on order."""
 import http.client, http.server, random, threading, time
 
-SECRET_KEY = "sb_secret_0123456789abcdef"
+# Longer than the bot waits for a reply.
+HANG_S = 90
+DRIP_S = 1
 
 
-class Gateway(http.server.ThreadingHTTPServer):
+class Faults(http.server.ThreadingHTTPServer):
     """`fault(request number, method, path)` names a fault or none; the log keeps what came."""
     daemon_threads = True
 
-    def __init__(self, upstream_port, jwt):
+    def __init__(self, upstream_port):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.upstream_port, self.jwt = upstream_port, jwt
+        self.upstream_port = upstream_port
         self.fault = lambda number, method, path: None
         self.log, self.late, self.lock = [], [], threading.Lock()
+        # Bodies are kept only where a bench wants to send them again.
+        self.bodies = None
+        self.released = threading.Event()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
@@ -28,13 +33,18 @@ class Gateway(http.server.ThreadingHTTPServer):
             connection.close()
 
     def settle(self):
-        """Waits until every late request has committed."""
+        """Lets go of whoever hangs, and waits until every late request has committed."""
+        self.released.set()
+        self.released = threading.Event()
         for thread in self.late:
             thread.join()
+        self.late.clear()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Head and body of a reply are two writes: without this each waits for an acknowledgement.
+    disable_nagle_algorithm = True
 
     def log_message(self, *args):
         pass
@@ -52,24 +62,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.connection.close()
 
     def handle_any(self):
-        gateway = self.server
+        proxy = self.server
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        with gateway.lock:
-            number = len(gateway.log)
-            gateway.log.append((self.command, self.path, len(body), dict(self.headers)))
-        if not self.path.startswith("/rest/v1/"):
-            return self.answer(404, b"<html>no such page</html>", [("content-type", "text/html")])
+        with proxy.lock:
+            number = len(proxy.log)
+            proxy.log.append((self.command, self.path, len(body), dict(self.headers)))
+            if proxy.bodies is not None:
+                proxy.bodies.append(body)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")}
-        key = self.headers.get("apikey")
-        if not key:
-            return self.answer(401, b'{"message":"No API key found in request","hint":"..."}')
-        if key.startswith("sb_"):
-            if self.headers.get("authorization") or key != SECRET_KEY:
-                return self.answer(401, b'{"message":"Invalid API key"}')
-            headers["Authorization"] = "Bearer " + gateway.jwt
-        path = self.path[len("/rest/v1"):]
-        fault = gateway.fault(number, self.command, path)
-        send = lambda: gateway.forward(self.command, path, headers, body)
+        fault = proxy.fault(number, self.command, self.path.removeprefix("/rest/v1"))
+        send = lambda: proxy.forward(self.command, self.path, headers, body)
         if fault == "cut":
             return self.cut()
         if fault == "lost":
@@ -80,11 +82,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 time.sleep(random.uniform(0.5, 3))
                 send()
             thread = threading.Thread(target=later)
-            gateway.late.append(thread)
+            proxy.late.append(thread)
             thread.start()
             return self.cut()
         if fault == "hang":
-            time.sleep(25)
+            # Taken, carried out, and never answered.
+            send()
+            proxy.released.wait(HANG_S)
+            return self.cut()
+        if fault == "drip":
+            # A reply that always goes on and never ends.
+            status, _, reply = send()
+            self.send_response(status)
+            self.send_header("content-length", str(len(reply) + HANG_S))
+            self.end_headers()
+            for _ in range(HANG_S):
+                if proxy.released.wait(DRIP_S):
+                    break
+                self.wfile.write(b" ")
+                self.wfile.flush()
             return self.cut()
         if fault == "truncated":
             status, _, reply = send()

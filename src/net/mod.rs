@@ -3,22 +3,22 @@
 //! Invariant: no URL, header or ureq error text leaves this file; redirects are never followed, so
 //! no credential reaches another host (contract §5.7).
 
+mod transport;
+
 use crate::config::{Config, Supabase};
 use crate::types::Secret;
 use crate::wire::{Method, NetError, NetErrorKind, Request, Response};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
+use transport::{Dial, HEADERS_BYTES_MAX};
 use ureq::http;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::resolver::DefaultResolver;
 
-/// Bytes of ureq's input and of its output buffer per connection; the default of 128 KiB each would
-/// cost more than all else together (budgets, known levers).
-/// A little less than 8 KiB, so that the allocator's own bytes do not move it to the next size.
-const BUFFER_BYTES: usize = 8 * 1024 - 64;
-/// Bytes of reply headers; Supabase's gateway sends about 2 KiB.
-const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// Bytes handed to a streaming reader at a time; lives on the worker's stack.
 const CHUNK_BYTES: usize = 2 * 1024;
 /// Bytes of an error body that are worth reading.
@@ -71,16 +71,14 @@ impl Net {
             .proxy(None)
             .user_agent(USER_AGENT)
             .accept_encoding("identity")
-            .input_buffer_size(BUFFER_BYTES)
-            .output_buffer_size(BUFFER_BYTES)
             .max_response_header_size(HEADERS_BYTES_MAX)
             .max_idle_age(IDLE_AGE)
             .max_idle_connections(connections * 2)
             .max_idle_connections_per_host(connections)
             .timeout_connect(Some(CONNECT_TIMEOUT))
-            .tls_config(tls_config(config)?)
-            .build()
-            .new_agent();
+            .build();
+        let dial = Dial::new(Arc::new(tls_config(config)?));
+        let agent = ureq::Agent::with_parts(agent, dial, DefaultResolver::default());
         Ok(Self {
             agent,
             telegram_url: format!("{}/bot{token}/", config.telegram_url),
@@ -263,33 +261,26 @@ impl Net {
     }
 }
 
-fn tls_config(config: &Config) -> Result<TlsConfig, String> {
-    let roots = match &config.tls_ca_file {
-        None => RootCerts::WebPki,
+fn tls_config(config: &Config) -> Result<rustls::ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    match &config.tls_ca_file {
+        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
         Some(path) => {
             let name = path.display();
             let pem = std::fs::read(path).map_err(|error| {
                 format!("TLS_CA_FILE: {name}: {error}: give a readable PEM file")
             })?;
-            let mut certificates = Vec::new();
-            for item in ureq::tls::parse_pem(&pem) {
-                if let Ok(ureq::tls::PemItem::Certificate(certificate)) = item {
-                    certificates.push(certificate);
-                }
-            }
-            if certificates.is_empty() {
+            let found = CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok);
+            if roots.add_parsable_certificates(found).0 == 0 {
                 return Err(format!("TLS_CA_FILE: {name}: no certificate in it: give PEM roots"));
             }
-            RootCerts::new_with_certs(
-                &certificates.iter().map(Certificate::to_owned).collect::<Vec<_>>(),
-            )
         }
-    };
-    Ok(TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(roots)
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build())
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| "TLS: this build knows no version of it: build it anew".to_owned())?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 fn head(reply: &http::Response<ureq::Body>) -> Response {
@@ -366,8 +357,7 @@ fn net_error(error: &ureq::Error) -> NetError {
         }
         ureq::Error::Timeout(_) => made(true, NetErrorKind::Timeout, "no reply in time"),
         ureq::Error::ConnectionFailed => made(false, NetErrorKind::Connect, "connection failed"),
-        ureq::Error::Rustls(error) => tls_error(error),
-        ureq::Error::Tls(_) | ureq::Error::TlsRequired | ureq::Error::Pem(_) => {
+        ureq::Error::Tls(_) | ureq::Error::TlsRequired => {
             made(false, NetErrorKind::Tls, "TLS could not be set up")
         }
         ureq::Error::Io(error) => io_error(error),
