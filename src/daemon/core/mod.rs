@@ -13,6 +13,7 @@ mod poll;
 mod send;
 mod show;
 pub mod start;
+mod summary;
 mod sync;
 mod talk;
 mod tell;
@@ -131,6 +132,7 @@ pub(crate) struct Live {
     pub(crate) asking: BTreeMap<i64, Asked>,
     /// Models a question was refused by already, so that it goes on elsewhere.
     pub(crate) tried: BTreeMap<i64, Vec<String>>,
+    pub(crate) summaries: summary::Summaries,
     pub(crate) shows: show::Shows,
     pub(crate) sending: BTreeSet<i64>,
     pub(crate) calls: usize,
@@ -306,6 +308,7 @@ impl State {
         }
         self.keep_house(db, step, now)?;
         self.start_asking(db, step, now)?;
+        self.start_summary(db, step, now)?;
         self.start_sending(db, step, now)?;
         self.start_polling(step, now);
         self.start_sync(db, step, now)?;

@@ -76,6 +76,7 @@ impl Core {
                 commands_set: false,
                 asking: BTreeMap::new(),
                 tried: BTreeMap::new(),
+                summaries: super::summary::Summaries::default(),
                 shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
                 calls: 0,
