@@ -6,6 +6,8 @@ mod chart;
 mod guard;
 mod head;
 mod page;
+#[cfg(feature = "profiling")]
+mod profile;
 mod reply;
 mod status_json;
 
@@ -52,7 +54,7 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a failed accept (out of descriptors), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// Rendering needs little; only touched pages count.
-const STACK_BYTES: usize = 192 * 1_024;
+const STACK_BYTES: usize = if cfg!(feature = "profiling") { 4 << 20 } else { 192 * 1_024 };
 /// First size of a connection's buffer; most heads fit.
 const BUFFER_BYTES: usize = 1_024;
 
@@ -139,7 +141,11 @@ async fn converse(stream: &mut TcpStream, guard: &Guard, shared: &Shared) -> io:
             }
         };
         let keep_alive = head.keep_alive && served < REQUESTS_MAX;
-        let reply = reply::reply(&head, guard, shared);
+        #[cfg(feature = "profiling")]
+        let profile = profile::reply(&head, guard).await;
+        #[cfg(not(feature = "profiling"))]
+        let profile = None;
+        let reply = profile.unwrap_or_else(|| reply::reply(&head, guard, shared));
         let bytes = reply.bytes(head.method == "HEAD", keep_alive, shared.now_ms());
         if !keep_alive {
             return finish(stream, &bytes).await;
