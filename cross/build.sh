@@ -152,6 +152,9 @@ compile() {
         path=/usr/bin:$path
         args+=("-Zbuild-std=std,panic_abort" "-Zbuild-std-features=optimize_for_size")
         env+=(RUSTC_BOOTSTRAP=1 CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc)
+        # zig's musl has 64-bit times on 32-bit machines; without this word the libc crate takes the old ones, and a
+        # program on such a board ends in January 2038. The library that rustup brings cannot be told.
+        case $target in armv7-*) env+=(RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1) ;; esac
     fi
     (cd "$sources" && env -u RUSTFLAGS "${env[@]}" CARGO_ENCODED_RUSTFLAGS="$flags" \
         PATH="$CACHE/zig/bin:$path" "$CACHE/zig/bin/cargo-zigbuild" "${args[@]}" >&2) ||

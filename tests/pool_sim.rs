@@ -47,6 +47,9 @@ fn plan(seed: u64, days: i64, keys: usize, projects: usize, questions: u32) -> P
         kill_every_h: 4,
         trouble_per_mille: 10,
         bad_keys: 0,
+        leaked_keys: 0,
+        storms: false,
+        grouped: false,
     }
 }
 

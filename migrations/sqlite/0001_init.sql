@@ -243,6 +243,16 @@ CREATE TABLE gemini_key (
   last_used_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- Two keys without a declared project that cannot share one: one was answered while the other's day
+-- was used up.
+CREATE TABLE key_apart (
+  one   TEXT NOT NULL,
+  other TEXT NOT NULL,
+  -- the Pacific day on which that was seen last
+  day   INTEGER NOT NULL,
+  PRIMARY KEY (one, other)
+) STRICT, WITHOUT ROWID;
+
 -- What is known of a (project, model) pair.
 CREATE TABLE quota (
   project    TEXT NOT NULL,

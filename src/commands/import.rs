@@ -10,7 +10,8 @@ use crate::cli;
 use crate::config::{Environment, ZONE_TAKES, Zone};
 use crate::engine::mask::Masker;
 use crate::json;
-use crate::store::sync::{self as rows, Db, REMOTE_ID_MIN, Table};
+use crate::store::names::{self, REMOTE_ID_MIN};
+use crate::store::sync::{self as rows, Db, Table};
 use crate::store::transfer::{self, Imported};
 use crate::store::{self, Durability, Store, meta};
 use crate::sync::Outside;
@@ -314,7 +315,7 @@ fn from_supabase(
                 meta::set(db, CURSOR, "0")?;
             }
             let after = meta::get_i64(db, CURSOR)?.unwrap_or(0);
-            let base = meta::get_i64(db, "remote_base")?;
+            let base = meta::get_i64(db, names::BASE)?;
             Ok((after, base, rows::newest_id(db)?))
         })
         .map_err(Failure::failed)?;
@@ -358,8 +359,8 @@ fn pull_history(
         for row in page.root().list() {
             let id = read::row_id(row);
             last = id.max(last);
-            let column = |name: &str| table::json_column(row, name);
-            flow.history(table::history(&column, "id", clock), &place_of(id));
+            let mut column = |name: &str| table::json_column(row, name);
+            flow.history(table::history(&mut column, "id", clock), &place_of(id));
         }
         let Some(last) = last.filter(|last| *last > after) else { return Ok(None) };
         after = last;
@@ -389,8 +390,8 @@ fn pull_registry(
         for row in page.root().list() {
             let id = read::row_id(row);
             last = id.max(last);
-            let column = |name: &str| table::json_column(row, name);
-            flow.registry(table::registry(&column, clock), &place_of(id));
+            let mut column = |name: &str| table::json_column(row, name);
+            flow.registry(table::registry(&mut column, clock), &place_of(id));
         }
         flow.flush(None)?;
         match last.filter(|last| *last > after) {

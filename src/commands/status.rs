@@ -114,7 +114,8 @@ pub fn picture(status: &Status) -> String {
     if let Some(started_ms) = status.started_ms.filter(|_| status.running) {
         rows.push(("up", span(now_ms - started_ms)));
     }
-    rows.push(("telegram", ago("heard", status.last_poll_ms, now_ms)));
+    let intake = if status.webhook { "webhook" } else { "polling" };
+    rows.push(("telegram", join([ago("heard", status.last_poll_ms, now_ms), intake.to_owned()])));
     let oldest = counts.inbox_oldest_ms.map(|at_ms| format!("oldest {}", span(now_ms - at_ms)));
     rows.push((
         "questions",

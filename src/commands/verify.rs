@@ -233,8 +233,8 @@ impl Check<'_> {
     fn compare(&mut self, row: json::Ref<'_>, id: i64) -> Result<(), Broken> {
         let zone = &self.zone;
         let clock = |id, written| import::unix_us(zone, id, written);
-        let column = |name: &str| table::json_column(row, name);
-        let remote = table::history(&column, "id", &clock);
+        let mut column = |name: &str| table::json_column(row, name);
+        let remote = table::history(&mut column, "id", &clock);
         let alias = remote.as_ref().ok().and_then(|row| table::alias(&row.metadata));
         let mut fields = None;
         for id in [Some(id), alias].into_iter().flatten() {
@@ -315,8 +315,8 @@ impl Check<'_> {
             for row in page.root().list() {
                 let Some(id) = read::row_id(row) else { continue };
                 last = Some(id).max(last);
-                let column = |name: &str| table::json_column(row, name);
-                let Ok(remote) = table::registry(&column, &clock) else { continue };
+                let mut column = |name: &str| table::json_column(row, name);
+                let Ok(remote) = table::registry(&mut column, &clock) else { continue };
                 if remote.last_us < self.since_us {
                     continue;
                 }

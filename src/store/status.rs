@@ -31,6 +31,8 @@ pub mod fact {
     pub const REASON: &str = "daemon_reason";
     /// When the last poll or delivery succeeded.
     pub const LAST_POLL_MS: &str = "last_poll_ms";
+    /// `1` where updates are delivered to a webhook instead of polled.
+    pub const WEBHOOK: &str = "daemon_webhook";
     /// When Telegram last answered a poll with 409.
     pub const CONFLICT_LAST_MS: &str = "conflict_last_ms";
     /// How many 409s came in a row.
@@ -56,6 +58,8 @@ pub struct Published {
     pub reason: String,
     /// When Telegram was last heard; 0 never.
     pub last_poll_ms: UnixMs,
+    /// Whether it is in webhook mode.
+    pub webhook: bool,
     /// The last 409; 0 never.
     pub conflict_last_ms: UnixMs,
     /// 409s in a row.
@@ -72,6 +76,7 @@ pub fn publish(db: &Connection, what: &Published) -> Result<()> {
         (fact::READY, u8::from(what.ready).to_string()),
         (fact::REASON, what.reason.clone()),
         (fact::LAST_POLL_MS, what.last_poll_ms.to_string()),
+        (fact::WEBHOOK, u8::from(what.webhook).to_string()),
         (fact::CONFLICT_LAST_MS, what.conflict_last_ms.to_string()),
         (fact::CONFLICTS, what.conflicts.to_string()),
     ] {
@@ -91,6 +96,7 @@ pub fn published(db: &Connection) -> Result<Published> {
         ready: number(fact::READY)? == 1,
         reason: meta::get(db, fact::REASON)?.unwrap_or_default(),
         last_poll_ms: number(fact::LAST_POLL_MS)?,
+        webhook: number(fact::WEBHOOK)? == 1,
         conflict_last_ms: number(fact::CONFLICT_LAST_MS)?,
         conflicts: u32::try_from(number(fact::CONFLICTS)?).unwrap_or(0),
     })
@@ -274,6 +280,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         reason: left.reason,
         started_ms: (left.started_ms > 0).then_some(left.started_ms),
         last_poll_ms: (left.last_poll_ms > 0).then_some(left.last_poll_ms),
+        webhook: left.webhook,
         rss_bytes: None,
         disk: None,
         counts,

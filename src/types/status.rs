@@ -233,6 +233,8 @@ pub struct Status {
     pub started_ms: Option<UnixMs>,
     /// When the last poll or delivery succeeded.
     pub last_poll_ms: Option<UnixMs>,
+    /// Whether updates are delivered to a webhook instead of polled.
+    pub webhook: bool,
     /// Resident memory of the daemon.
     pub rss_bytes: Option<u64>,
     /// Disk of the data directory.

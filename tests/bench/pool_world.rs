@@ -10,7 +10,7 @@ use gemini::{Gemini, INPUT_TOKENS, model_position};
 use nanorand::{Rng, WyRand};
 use std::collections::BTreeMap;
 use svs_bot::types::model::{ModelFailure, Usage};
-use svs_bot::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
+use svs_bot::types::{DAY_MS, Group, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
 
 /// 2026-11-10, 00:00 in California.
 pub const START_MS: UnixMs = 1_794_297_600_000;
@@ -32,14 +32,36 @@ pub struct Plan {
     pub kill_every_h: i64,
     /// Part of calls, in a thousand, that fail for reasons of no key.
     pub trouble_per_mille: u32,
-    /// Keys whose text is wrong.
+    /// The first so many keys are wrong …
     pub bad_keys: usize,
+    /// … and the next so many are reported as leaked at noon of the first day.
+    pub leaked_keys: usize,
+    /// All models are overloaded once a day, all at once.
+    pub storms: bool,
+    /// Keys lie in the groups A to D and the reserve, dealt round, and not in one heap.
+    pub grouped: bool,
 }
 
 impl Plan {
     /// The project of a key: dealt round.
     pub fn project_of(&self, key: usize) -> usize {
         key % self.projects
+    }
+
+    pub fn group_of(&self, key: usize) -> Group {
+        // Two projects each, so that no project is in two groups.
+        let groups = [Group::A, Group::B, Group::C, Group::D, Group::Router];
+        if self.grouped { groups[self.project_of(key) / 2 % 5] } else { Group::Ungrouped }
+    }
+
+    fn is_bad(&self, key: usize, now_ms: UnixMs) -> bool {
+        key < self.bad_keys
+            || (key < self.bad_keys + self.leaked_keys && now_ms >= START_MS + DAY_MS / 2)
+    }
+
+    /// Keys that are good to the end.
+    fn good_keys(&self) -> std::ops::Range<usize> {
+        self.bad_keys + self.leaked_keys..self.keys
     }
 }
 
@@ -60,6 +82,14 @@ pub trait Strategy {
     fn restart(&mut self, now: Now);
     /// Until when a key is set aside, if it is.
     fn out_until(&self, key: usize, now: Now) -> Option<UnixMs>;
+    /// Whether a role may use a key at all.
+    fn may_use(&self, _role: Role, _key: usize) -> bool {
+        true
+    }
+    /// The project that each key is believed to count on, as a label.
+    fn believed(&self, _now: Now) -> Vec<String> {
+        Vec::new()
+    }
     /// Today's count per project name and model, where the strategy keeps one.
     fn counts(&self, _now: Now) -> Vec<(usize, String, u64)> {
         Vec::new()
@@ -76,7 +106,17 @@ pub struct Report {
     pub calls: u64,
     /// Calls that a quota or a wrong key refused.
     pub wasted: u64,
+    /// Calls with keys that were bad at that moment.
+    pub bad_calls: u64,
     pub wrong_set_asides: u64,
+    /// Hours that two keys were believed to share a project and do not, and those that they do and
+    /// were not.
+    pub wrong_joins: u64,
+    pub missed_joins: u64,
+    /// Somebody was served, with a key that an owner or vip waited for, before them.
+    pub overtaken: u64,
+    /// Answers by role and group of the key.
+    pub by_group: BTreeMap<(i64, &'static str), u64>,
     pub kills: u64,
     /// Waiting until the answering call began, in ms: sum and count by role.
     pub waits: BTreeMap<i64, (i64, u64)>,
@@ -142,7 +182,7 @@ pub struct World<'a> {
     serial: u64,
     waiting: Vec<Question>,
     /// By ticket of this run.
-    asking: BTreeMap<i64, (Question, String, UnixMs)>,
+    asking: BTreeMap<i64, (Question, String, UnixMs, usize)>,
     run: u64,
     takes: u64,
     wake_ms: UnixMs,
@@ -248,6 +288,12 @@ impl<'a> World<'a> {
             let from = day_ms + self.below(DAY_MS as u64) as i64;
             self.put(from, Event::Overload { model });
         }
+        if self.plan.storms {
+            let from = day_ms + self.below(DAY_MS as u64) as i64;
+            for model in 0..LIMITS.len() {
+                self.put(from, Event::Overload { model });
+            }
+        }
     }
 
     fn plan_kill(&mut self, now_ms: UnixMs) {
@@ -326,8 +372,11 @@ impl<'a> World<'a> {
                 Said::Use { key, model, ticket } => {
                     self.takes += 1;
                     self.waiting.remove(at);
+                    if !oldest && self.is_overtaking(&question, key, &model, now) {
+                        self.report.overtaken += 1;
+                    }
                     sends.push((ticket, key, model_position(&model)));
-                    self.asking.insert(ticket, (question, model, now.unix_ms));
+                    self.asking.insert(ticket, (question, model, now.unix_ms, key));
                 }
                 Said::Wait(_) | Said::Never if !question.exclude.is_empty() => {
                     self.waiting[at].exclude.clear();
@@ -342,6 +391,24 @@ impl<'a> World<'a> {
             }
         }
         sends
+    }
+
+    /// An owner or vip who asks for the same could have had this key.
+    fn is_overtaking(&self, taken: &Question, key: usize, model: &str, now: Now) -> bool {
+        // Who deserves a strong model waits a second for it rather than take a weaker one.
+        let fits = match taken.tier {
+            Tier::Lite => model.contains("lite"),
+            Tier::Flash | Tier::Pro => !model.contains("lite"),
+        };
+        let privileged = |role| matches!(role, Role::Owner | Role::Vip);
+        fits && !privileged(taken.role)
+            && self.waiting.iter().any(|other| {
+                privileged(other.role)
+                    && other.due_ms <= now.unix_ms
+                    && other.tier == taken.tier
+                    && other.exclude.is_empty()
+                    && self.strategy.may_use(other.role, key)
+            })
     }
 
     fn wake_at(&mut self, at_ms: UnixMs) {
@@ -362,8 +429,10 @@ impl<'a> World<'a> {
             let result = Err(ModelFailure::Network { sent: false, why: String::new() });
             return self.put(now.unix_ms + 100, Event::Answer { run, ticket, result });
         }
-        let mut result = if key < self.plan.bad_keys {
-            Err(ModelFailure::BadKey { why: "invalid" })
+        let mut result = if self.plan.is_bad(key, now.unix_ms) {
+            self.report.bad_calls += 1;
+            let why = if key < self.plan.bad_keys { "invalid" } else { "leaked" };
+            Err(ModelFailure::BadKey { why })
         } else {
             self.gemini.ask(project, model, now.unix_ms)
         };
@@ -384,13 +453,15 @@ impl<'a> World<'a> {
     }
 
     fn answer(&mut self, ticket: i64, result: &Result<Usage, ModelFailure>, now: Now) {
-        let Some((mut question, model, sent_ms)) = self.asking.remove(&ticket) else { return };
+        let Some((mut question, model, sent_ms, key)) = self.asking.remove(&ticket) else { return };
         self.strategy.done(ticket, result.as_ref(), now);
         question.tries += 1;
         let after_ms = match result {
             // An honest word about the question itself is an answer as far as keys go.
             Ok(_) | Err(ModelFailure::BadRequest { .. } | ModelFailure::Safety { .. }) => {
                 self.report.answered += 1;
+                let group = self.plan.group_of(key).label();
+                *self.report.by_group.entry((question.role.priority(), group)).or_default() += 1;
                 let wait = self.report.waits.entry(question.role.priority()).or_default();
                 wait.0 += sent_ms - question.came_ms;
                 wait.1 += 1;
@@ -413,7 +484,7 @@ impl<'a> World<'a> {
     fn kill(&mut self, now: Now) {
         self.report.kills += 1;
         self.run += 1;
-        for (_, (question, model, _)) in std::mem::take(&mut self.asking) {
+        for (_, (question, model, ..)) in std::mem::take(&mut self.asking) {
             // Which project it was counted on only the strategy knows: allowed for on each.
             for project in 0..self.plan.projects {
                 *self.doubtful.entry((project, model_position(&model))).or_default() += 1;
@@ -428,7 +499,8 @@ impl<'a> World<'a> {
 
     fn look(&mut self, now: Now) {
         self.compare(now, "at an hour");
-        for key in self.plan.bad_keys..self.plan.keys {
+        self.compare_projects(now);
+        for key in self.plan.good_keys() {
             let Some(until_ms) = self.strategy.out_until(key, now) else { continue };
             let project = self.plan.project_of(key);
             let open = (0..LIMITS.len()).any(|model| {
@@ -444,13 +516,27 @@ impl<'a> World<'a> {
         }
     }
 
+    fn compare_projects(&mut self, now: Now) {
+        let believed = self.strategy.believed(now);
+        for one in 0..believed.len() {
+            for other in 0..one {
+                let truth = self.plan.project_of(one) == self.plan.project_of(other);
+                match (believed[one] == believed[other], truth) {
+                    (true, false) => self.report.wrong_joins += 1,
+                    (false, true) => self.report.missed_joins += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Local counters against the true ones.
     fn compare(&mut self, now: Now, when: &str) {
         for (project, model, used) in self.strategy.counts(now) {
             let at = model_position(&model);
             let truth = u64::from(self.gemini.counter(project, at, now.unix_ms).count);
             let in_flight =
-                self.asking.values().filter(|(_, asked, _)| *asked == model).count() as u64;
+                self.asking.values().filter(|(_, asked, ..)| *asked == model).count() as u64;
             let doubtful = self.doubtful.get(&(project, at)).copied().unwrap_or(0);
             if used < truth || used > truth + in_flight + doubtful {
                 self.report.breaches.push(format!(
@@ -466,7 +552,7 @@ impl<'a> World<'a> {
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
         let projects = {
             let alive: std::collections::BTreeSet<usize> =
-                (self.plan.bad_keys..self.plan.keys).map(|key| self.plan.project_of(key)).collect();
+                self.plan.good_keys().map(|key| self.plan.project_of(key)).collect();
             alive.len() as u64
         };
         // What the limits leave after the share and the tenth of it that is kept for owner and vip.
@@ -480,7 +566,7 @@ impl<'a> World<'a> {
         let lite_given = (of(true, false) + of(true, true) + flash - flash_given).min(room(0, 2));
         self.report.possible += flash_given + lite_given;
         self.doubtful.clear();
-        for (_, model, _) in self.asking.values() {
+        for (_, model, ..) in self.asking.values() {
             for project in 0..self.plan.projects {
                 *self.doubtful.entry((project, model_position(model))).or_default() += 1;
             }

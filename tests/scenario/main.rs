@@ -13,4 +13,5 @@ mod poison;
 mod process;
 mod roles;
 mod telegram_faults;
+mod webhook;
 mod world;

@@ -3,6 +3,7 @@
 
 use super::local::{EnvFile, Local, Unit};
 use crate::commands::Place;
+use crate::daemon::http::webhook::try_certificate;
 use crate::daemon::{lock, pool};
 use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
@@ -35,6 +36,8 @@ pub fn gather(place: &Place, warnings: Vec<String>, now: Now, system_ms: i64) ->
         units: UNIT_DIRS.iter().flat_map(|dir| enabled_units(Path::new(dir))).collect(),
         ..Local::default()
     };
+    let files = place.config.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
+    local.certificate = files.map(try_certificate);
     match Store::open_read_only(&place.data_dir) {
         Err(StoreError::Missing(_)) => {}
         Err(error) => local.database = Some(Err(error.to_string())),

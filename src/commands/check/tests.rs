@@ -260,6 +260,15 @@ fn what_trips_people_at_telegram_is_named() {
         &[("getWebhookInfo", 200, set)],
         (1, "another URL than WEBHOOK_URL"),
     );
+    let ours = r#"{"ok":true,"result":{"url":"https://New.example:443","pending_update_count":2}}"#;
+    let found = |result: Result<(), String>| Local { certificate: Some(result), ..healthy() };
+    for (local, want) in [
+        (found(Ok(())), (0, "set, 2 updates waiting")),
+        (found(Ok(())), (0, "ok webhook certificate")),
+        (found(Err("cert.pem: no".into())), (1, "fail webhook certificate cert.pem: no")),
+    ] {
+        check(&place(hook), &local, "", &[("getWebhookInfo", 200, ours)], want);
+    }
 }
 
 #[test]

@@ -71,16 +71,16 @@ pub(super) fn from_dump(
             error = dump.end().err().or_else(|| Some(format!("it ends inside line {number}: the rows before are in; make the dump again and import it again")));
             break;
         }
-        let taken = dump.line(&line, &mut |row| {
-            let column = |name: &str| row.column(name);
+        let taken = dump.line(&line, &mut |mut row| {
             let place = format!("line {number}");
-            let whole = row.is_whole();
-            match row.table {
+            let (table, whole) = (row.table, row.is_whole());
+            let mut column = |name: &str| row.take(name);
+            match table {
                 "chat_history" if whole => {
-                    flow.history(table::history(&column, "id", clock), &place)
+                    flow.history(table::history(&mut column, "id", clock), &place)
                 }
                 "chat_history" => flow.history(Err("the row"), &place),
-                _ if whole => flow.registry(table::registry(&column, clock), &place),
+                _ if whole => flow.registry(table::registry(&mut column, clock), &place),
                 _ => flow.registry(Err("the row"), &place),
             }
         });
@@ -123,8 +123,8 @@ pub(super) fn from_json_lines(
         let place = format!("line {number}");
         match json::parse(line.as_bytes()) {
             Ok(value) if value.root().is_object() => {
-                let column = |name: &str| table::json_column(value.root(), name);
-                flow.history(table::history(&column, "remote_id", clock), &place);
+                let mut column = |name: &str| table::json_column(value.root(), name);
+                flow.history(table::history(&mut column, "remote_id", clock), &place);
             }
             _ if !ended => {
                 error = Some(format!(

@@ -52,7 +52,9 @@ impl State {
             Err(why) => {
                 step.counts.push(Count::Update("other"));
                 log::warn!(target: "update.parked", update = update.id.0; "update {} cannot be read: {why}: set aside", update.id);
-                return inbox::park(db, row, why, &update.raw, now.unix_ms);
+                let masked = self.masker.mask(&update.raw);
+                let raw = masked.as_ref().unwrap_or(&update.raw);
+                return inbox::park(db, row, why, raw, now.unix_ms);
             }
         };
         step.counts.push(Count::Update(incoming.kind));

@@ -9,6 +9,8 @@ use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 
 /// The lowest update not yet taken in; belongs to the bot of [`BOT_ID`].
 pub(crate) const NEXT_OFFSET: &str = "next_offset";
+/// When Telegram last delivered to our webhook, for judging the errors that it reports.
+pub(crate) const LAST_DELIVERY: &str = "webhook_delivery_ms";
 /// Whose offset it is; another token starts anew.
 pub(crate) const BOT_ID: &str = "bot_id";
 /// The bot's username, so that a start need not wait for getMe.
@@ -95,8 +97,11 @@ impl State {
         match request {
             "drain" => {
                 if self.live.phase == Phase::Running {
-                    log::info!(target: "daemon.draining", "draining: polling stops, everything stored is answered");
+                    log::info!(target: "daemon.draining", "draining: nothing more is taken in, everything stored is answered");
                     self.live.phase = Phase::Draining;
+                    if self.is_hooked() {
+                        self.live.polling.not_before_ms = 0;
+                    }
                     self.sync_now(now);
                 }
             }
@@ -124,7 +129,7 @@ impl State {
             Phase::Draining => {
                 let answered =
                     !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
-                if answered && !self.has_unsynced(db, now)? {
+                if answered && !self.must_unhook() && !self.has_unsynced(db, now)? {
                     self.live.end = Some(End::Drained);
                 }
             }

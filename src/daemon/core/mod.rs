@@ -6,6 +6,7 @@
 mod accept;
 mod along;
 mod ask;
+mod hook;
 mod keep;
 mod poison;
 mod poll;
@@ -77,6 +78,8 @@ pub enum End {
 pub struct Turn {
     /// To be started now.
     pub jobs: Vec<Job>,
+    /// Deliveries by their tickets: whether they are stored, or Telegram shall come again.
+    pub answers: Vec<(u64, bool)>,
     /// The next turn comes at this instant, or with the next event.
     pub wake_ms: UnixMs,
     /// The loop is over.
@@ -121,6 +124,7 @@ pub(crate) struct Live {
     pub(crate) phase: Phase,
     pub(crate) offset: i64,
     pub(crate) polling: Polling,
+    pub(crate) hook: hook::Hook,
     pub(crate) me_known: bool,
     pub(crate) me_in_flight: bool,
     pub(crate) commands_set: bool,
@@ -162,6 +166,10 @@ pub struct State {
     pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
+    /// Deliveries that were settled outside of a turn.
+    pub(crate) settled: Vec<(u64, bool)>,
+    /// The webhook's listener is up.
+    pub(crate) listening: bool,
     pub(crate) started_ms: UnixMs,
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
@@ -185,6 +193,7 @@ pub struct State {
 #[derive(Default)]
 pub(crate) struct Step {
     pub(crate) jobs: Vec<Job>,
+    pub(crate) answers: Vec<(u64, bool)>,
     pub(crate) counts: Vec<Count>,
 }
 
@@ -238,7 +247,10 @@ impl Core {
                 let wake_ms = state
                     .wake_ms(&store.db, events.is_empty(), now)
                     .unwrap_or(now.unix_ms + RETRY_LOOK_MS);
-                Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
+                let end = state.live.end.clone();
+                let mut answers = std::mem::take(&mut state.settled);
+                answers.append(&mut step.answers);
+                Ok(Turn { jobs: step.jobs, answers, wake_ms, end })
             }
             Err(error) => {
                 // Back to the front, in order.
@@ -263,9 +275,11 @@ impl Core {
 impl State {
     /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
     fn durability(&self, db: &Db, events: &VecDeque<Event>, now: Now) -> Result<Durability> {
-        let takes_in = events
-            .iter()
-            .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
+        let takes_in = events.iter().any(|event| match event {
+            Event::Polled(Ok(updates)) => !updates.is_empty(),
+            Event::Pushed { .. } => true,
+            _ => false,
+        });
         // What ends in this turn makes room for what begins in it.
         let ended = |event: &&Event| matches!(event, Event::Asked(_));
         let answered =
@@ -283,10 +297,11 @@ impl State {
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
-        for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
+        let is_news = |event: &&Event| matches!(event, Event::Polled(_) | Event::Pushed { .. });
+        for event in events.iter().filter(|event| !is_news(event)) {
             self.apply(db, event, step, now)?;
         }
-        for event in events.iter().filter(|event| matches!(event, Event::Polled(_))) {
+        for event in events.iter().filter(is_news) {
             self.apply(db, event, step, now)?;
         }
         self.keep_house(db, step, now)?;
@@ -302,6 +317,7 @@ impl State {
     fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
+            Event::Pushed { update, ticket } => self.pushed(db, update, *ticket, step, now),
             Event::Asked(asked) if self.waits_for_preview(asked) => Ok(()),
             Event::Asked(asked) => self.asked(db, asked, step, now),
             Event::Grown { inbox, text } => self.grown(db, *inbox, text, step, now),
@@ -310,7 +326,7 @@ impl State {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
             Event::Called { purpose, result } => self.called(db, *purpose, result, step, now),
-            Event::Ready(result) => self.ready(db, result, now),
+            Event::Ready(result) => self.ready(db, result, step, now),
             Event::KeyChecked { secret, result } => self.key_checked(db, secret, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
@@ -387,7 +403,8 @@ impl State {
             consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
         }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        if !self.live.polling.in_flight && self.live.phase == Phase::Running {
+        let takes_in = self.live.phase == Phase::Running || self.must_unhook();
+        if !self.live.polling.in_flight && takes_in {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.config.supabase.is_some() && !self.live.sync_in_flight {

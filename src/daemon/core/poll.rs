@@ -19,7 +19,7 @@ const BACKOFF_MS_MAX: i64 = MINUTE_MS;
 const TELL_AFTER_MS_MIN: i64 = MINUTE_MS;
 const TELL_AFTER_MS_MAX: i64 = HOUR_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
-const FAILURES_UNREADY: u32 = 2;
+pub(super) const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
@@ -31,6 +31,9 @@ const QUIET_MS: i64 = 5 * DAY_MS;
 
 impl State {
     pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
+        if self.must_unhook() && self.live.end.is_none() {
+            return self.start_hook(step, now);
+        }
         if self.live.phase != Phase::Running || self.live.end.is_some() {
             return;
         }
@@ -40,6 +43,9 @@ impl State {
         {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
+        }
+        if self.is_hooked() {
+            return self.start_hook(step, now);
         }
         // Decisions need our own name; an earlier start has left it in the rows.
         let named = self.live.me_known || !self.policy.bot_name.is_empty();
@@ -191,7 +197,13 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        db: &Db,
+        result: &SetupResult,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;
@@ -207,6 +219,16 @@ impl State {
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
+                // Before a first getMe nothing polls: its failures are the only word of a network or
+                // a name service that is not there yet. Later the poll beside it speaks.
+                if self.policy.bot_name.is_empty() {
+                    let failure = match failure {
+                        SendFailure::Telegram(error) => PollFailure::Telegram(error.clone()),
+                        SendFailure::Net(error) => PollFailure::Net(error.clone()),
+                    };
+                    self.poll_failed(&failure, step, now);
+                    return Ok(());
+                }
                 let refused = matches!(
                     failure,
                     SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
@@ -217,6 +239,11 @@ impl State {
                 let wait_ms = self.backoff_ms(1);
                 let polling = &mut self.live.polling;
                 polling.not_before_ms = polling.not_before_ms.max(now.unix_ms + wait_ms);
+            }
+            SetupResult::WebhookSet(result) => self.hook_set(result, step, now),
+            SetupResult::WebhookInfo(result) => self.hook_info(result, step, now),
+            SetupResult::WebhookGone(result) if self.must_unhook() => {
+                self.unhooked(result.as_ref().err(), step, now);
             }
             SetupResult::WebhookGone(Ok(was_set)) => {
                 if *was_set {
@@ -232,7 +259,7 @@ impl State {
     }
 }
 
-fn token_refused() -> String {
+pub(super) fn token_refused() -> String {
     "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
         .to_owned()
 }

@@ -48,6 +48,7 @@ pub(crate) fn busy() -> Status {
         reason: String::new(),
         started_ms: Some(NOW_MS - 7_205 * SECOND_MS),
         last_poll_ms: Some(NOW_MS - 12 * SECOND_MS),
+        webhook: false,
         rss_bytes: Some(4_812_800),
         disk: Some(Disk { free_bytes: 3 << 30, total_bytes: 20 << 30 }),
         counts: Counts {

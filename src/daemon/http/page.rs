@@ -75,6 +75,7 @@ impl Page {
         let ago = |at_ms: Option<UnixMs>| at_ms.map(|at_ms| span(self.now_ms - at_ms));
         let oldest = ago(counts.inbox_oldest_ms).map(|age| format!("oldest {age}"));
         let poll = ago(status.last_poll_ms).map(|age| format!("{age} ago"));
+        let intake = if status.webhook { "webhook" } else { "polling" };
         let disk = status.disk.map(|disk| format!("{} free", size(disk.free_bytes)));
         let parked = |rows: u64| (rows > 0).then(|| format!("{rows} given up"));
         let tiles = [
@@ -82,7 +83,7 @@ impl Page {
             ("to send", count(counts.outbox), parked(counts.outbox_parked)),
             ("conversations", count(counts.sessions), None),
             ("slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
-            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), None),
+            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), Some(intake.to_owned())),
             ("memory", status.rss_bytes.map_or_else(|| "–".to_owned(), size), None),
             ("database", size(counts.database_bytes), disk),
             ("to Supabase", self.backlog(status), None),

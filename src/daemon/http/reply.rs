@@ -1,6 +1,7 @@
 //! Owns: which path is answered with what, and the bytes of a reply.
 //! May not: read sockets.
 
+use super::conn::reason;
 use super::guard::{Guard, Refusal};
 use super::head::Head;
 use super::{page, status_json::status_json};
@@ -73,20 +74,6 @@ impl Reply {
             out.extend_from_slice(body);
         }
         out
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        431 => "Request Header Fields Too Large",
-        _ => "Service Unavailable",
     }
 }
 

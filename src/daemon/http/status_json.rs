@@ -30,6 +30,8 @@ pub fn status_json(status: &Status) -> String {
         let _ = write!(out, r#"{{"used":{},"slots":{}}}"#, counts.vip_used, status.vip_slots);
     });
     field(&mut out, ",", "last_poll", |out| instant(out, status.last_poll_ms));
+    let intake = if status.webhook { "webhook" } else { "polling" };
+    field(&mut out, ",", "intake", |out| quoting::json(out, intake));
     field(&mut out, ",", "keys", |out| keys_json(out, &status.keys));
     field(&mut out, ",", "quota", |out| list(out, &status.quota, quota_json));
     field(&mut out, ",", "lasts", |out| {

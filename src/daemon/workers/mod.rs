@@ -6,7 +6,6 @@ mod media;
 use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::live::Told;
-use crate::engine::mask::Masker;
 use crate::json::{self, PageSplitter};
 use crate::net::Net;
 use crate::store::outbox::{Kind, Sending};
@@ -28,8 +27,6 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 pub struct Tools {
     /// The door.
     pub net: Net,
-    /// For updates that cannot be read and are kept for the operator.
-    pub masker: Masker,
     /// Writes to Telegram and Supabase become log lines.
     pub dry_run: bool,
     /// How far the system's clock was ahead of Telegram's at the last poll; [`i64::MIN`] unknown.
@@ -56,6 +53,15 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
         Job::RemoveWebhook => {
             let result = call(tools, &telegram::delete_webhook()).map(|_| true);
             Event::Ready(SetupResult::WebhookGone(result))
+        }
+        Job::SetWebhook { url, secret, connections } => {
+            let request = telegram::set_webhook(&url, &secret, connections);
+            Event::Ready(SetupResult::WebhookSet(call(tools, &request).map(drop)))
+        }
+        Job::WebhookInfo => {
+            let result = call(tools, &telegram::get_webhook_info());
+            let result = result.map(|reply| telegram::read_webhook_info(&reply));
+            Event::Ready(SetupResult::WebhookInfo(result))
         }
         Job::Sync(request) => {
             Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX))
@@ -118,7 +124,7 @@ fn poll(
                     return;
                 }
                 bytes += element.len();
-                match fetched(tools, &element) {
+                match fetched(&element) {
                     Some(update) => updates.push(update),
                     None => numberless = true,
                 }
@@ -152,7 +158,8 @@ fn poll(
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
 }
 
-fn fetched(tools: &Tools, element: &json::Element<'_>) -> Option<Fetched> {
+/// One update as it came; none where it has no number to be known by.
+pub(super) fn fetched(element: &json::Element<'_>) -> Option<Fetched> {
     let (id, incoming) = match element {
         json::Element::Whole(bytes) => match telegram::read_update(bytes) {
             Ok(incoming) => (incoming.id, Ok(incoming)),
@@ -163,10 +170,7 @@ fn fetched(tools: &Tools, element: &json::Element<'_>) -> Option<Fetched> {
         }
     };
     let raw = match (&incoming, element) {
-        (Err(_), json::Element::Whole(bytes)) => {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            tools.masker.mask(&text).unwrap_or(text)
-        }
+        (Err(_), json::Element::Whole(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),
     };
     Some(Fetched { id, incoming, raw })

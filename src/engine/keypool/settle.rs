@@ -4,6 +4,7 @@
 use super::bench::Refusal;
 use super::pair::{Moment, Reason};
 use super::{Open, Pick, Pool};
+use crate::calendar::pacific_day;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
 use crate::types::{DAY_MS, Group, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 use std::fmt;
@@ -207,7 +208,11 @@ impl Pool {
             self.settled_reservation(lease.id, &row, never_used);
         }
         match result {
-            Ok(_) => self.answered(&lease, at, moment),
+            Ok(_) => {
+                let sent_ms = open.map_or(moment.now_ms, |open| open.at_ms);
+                self.seen_answered(lease.key, self.model_of_pair(at), sent_ms, moment.day);
+                self.answered(&lease, at, moment)
+            }
             Err(failure) => self.failed(&lease, at, failure, moment),
         }
     }
@@ -265,7 +270,7 @@ impl Pool {
                 Step::OtherModel
             }
             ModelFailure::Quota(hit) => {
-                effects.notices = self.quota_refused(at, hit, moment);
+                effects.notices = self.quota_refused(lease.key, at, hit, moment);
                 if hit.window == Window::Unknown {
                     Step::Later { after_ms: LATER_MS }
                 } else {
@@ -298,7 +303,13 @@ impl Pool {
         effects
     }
 
-    fn quota_refused(&mut self, at: usize, hit: &QuotaHit, moment: Moment) -> Vec<Notice> {
+    fn quota_refused(
+        &mut self,
+        key: usize,
+        at: usize,
+        hit: &QuotaHit,
+        moment: Moment,
+    ) -> Vec<Notice> {
         let now_ms = moment.now_ms;
         let model = self.model_of_pair(at);
         let Some(pair) = self.pairs.get_mut(at) else { return Vec::new() };
@@ -345,6 +356,10 @@ impl Pool {
         let limit = if day { limits.rpd } else { limits.rpm }.filter(|_| named);
         let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit };
         self.remember_refusal(refusal);
+        if day {
+            self.spent.entry((model, key)).or_insert(now_ms);
+            self.hold_by(key, model, quiet, moment);
+        }
         // Keys that turn out to share a project are one project to the storm guard.
         let mut notices = self.join_by(&refusal, moment);
         notices.extend(self.storm(now_ms).map(|until_ms| Notice::Storm { until_ms }));
@@ -416,6 +431,12 @@ impl Pool {
                 self.settled_reservation(id, &open, false);
             }
         }
+        if self.spent.values().any(|at_ms| pacific_day(*at_ms) < moment.day) {
+            self.spent.clear();
+            for model in &mut self.models {
+                (model.spent_in_a_row, model.held_until_ms) = (0, 0);
+            }
+        }
         self.end_inferences(moment.day);
     }
 
@@ -439,7 +460,7 @@ impl Pool {
     fn settled_reservation(&mut self, id: i64, open: &Open, void: bool) {
         let at_ms = if void { 0 } else { open.at_ms };
         self.open.insert(id, Open { at_ms, ..open.clone() });
-        self.write_reservation(id, crate::calendar::pacific_day(open.at_ms), true);
+        self.write_reservation(id, pacific_day(open.at_ms), true);
         self.open.remove(&id);
     }
 }

@@ -179,16 +179,6 @@ pub fn read_registry(rows: &[RegistryRow], after_id: &str) -> Request {
     request(Method::Get, path, "", None)
 }
 
-/// Which of these remote ids are there, with what tells our row from another's.
-pub fn read_history_marks(remote_ids: &[i64]) -> Request {
-    let path = format!(
-        "chat_history?select=id,chat_id,user_id,created_at&id=in.({})&limit={}",
-        list(remote_ids),
-        read::PAGE_ROWS
-    );
-    request(Method::Get, path, "", None)
-}
-
 /// Whole rows of these ids, as a page gives them.
 pub fn read_history_by_id(ids: &[i64]) -> Request {
     let select = read::HISTORY_SELECT;
