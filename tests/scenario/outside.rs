@@ -210,11 +210,11 @@ fn the_memory_report_adds_up_to_the_resident_size() {
         };
         let resident = bytes("resident ");
         let sum: u64 = ["program", "heap", "anonymous", "stacks", "files"]
-            .map(|name| bytes(name))
+            .map(bytes)
             .iter()
             .sum();
         assert!(sum.abs_diff(resident) <= resident / 10, "{sum} of {resident}:\n{text}");
-        let inner = ["page cache", "schema", "statements"].map(|name| bytes(name));
+        let inner = ["page cache", "schema", "statements"].map(bytes);
         assert!(inner.iter().all(|bytes| *bytes > 0), "{text}");
         assert!(inner.iter().sum::<u64>() <= bytes("sqlite"), "{text}");
         assert!(bytes("sqlite") < bytes("allocator"), "{text}");

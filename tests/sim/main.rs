@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stdout,
+    clippy::disallowed_methods,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     unreachable_pub,

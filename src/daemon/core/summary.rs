@@ -153,7 +153,7 @@ impl State {
                 people::set_summary(db, session, text.trim())
             }
             Err(failure) => {
-                log::debug!("session {session}: no summary: {}", failure.label());
+                log::debug!(target: "summary.failed", session; "session {session}: no summary: {}", failure.label());
                 let tries = wanted.get_mut(&session).map_or(TRIES_MAX, |(_, tries)| {
                     *tries += 1;
                     *tries

@@ -103,8 +103,11 @@ async fn converse(stream: TcpStream, guard: &Guard, shared: &Shared) -> io::Resu
         #[cfg(feature = "profiling")]
         let profile = profile::reply(&head, guard).await;
         #[cfg(not(feature = "profiling"))]
-        let profile = None;
-        let reply = profile.unwrap_or_else(|| reply::reply(&head, guard, shared));
+        let profile: Option<Reply> = None;
+        let reply = match profile {
+            Some(profile) => profile,
+            None => reply::reply(&head, guard, shared),
+        };
         let bytes = reply.bytes(head.method == "HEAD", keep_alive, shared.now_ms());
         if !keep_alive {
             return conn.finish(&bytes).await;

@@ -290,6 +290,7 @@ impl Hall {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = refused.add(monotonic()) {
             log::warn!(
+                target: "webhook.refused", count;
                 "webhook: {count} requests refused, the last from {} with {status}: no delivery of Telegram",
                 peer.ip()
             );
