@@ -183,7 +183,7 @@ CREATE TABLE history (
   created_us  INTEGER NOT NULL,
   -- 0 to send, 1 in flight, 2 there, 3 parked, 4 came from there (import)
   sync        INTEGER NOT NULL DEFAULT 0,
-  -- the explicit id it has in Supabase; 0 until first claimed
+  -- the explicit id it has in Supabase; 0 until settled: till then meta remote_base + id, up to remote_upto
   remote_id   INTEGER NOT NULL DEFAULT 0,
   park_reason TEXT NOT NULL DEFAULT ''
 ) STRICT;

@@ -23,9 +23,6 @@ const INPUT_BYTES: usize = 4 * 1024 - 64;
 pub(super) const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// One more reading than a header may have, so that a longer one is seen to be.
 const INPUT_BYTES_MAX: usize = HEADERS_BYTES_MAX + INPUT_BYTES;
-/// Bytes handed to the connection at once; one line of a request has to fit, and a filter of 200 ids is
-/// about 4 KiB long.
-pub(super) const OUTPUT_BYTES: usize = 8 * 1024 - 64;
 /// Room for what is chunked; our bodies have a length and need none.
 const SCRATCH_BYTES: usize = 512;
 /// Bytes that TLS may hold back on the way out.
@@ -114,7 +111,12 @@ impl Connector<()> for Dial {
             true => Some(self.handshake(details, &stream, &deadline)?),
             false => None,
         };
-        Ok(Some(Connection { stream, tls, held: Held::default(), clock }))
+        Ok(Some(Connection {
+            stream,
+            tls,
+            held: Held::new(details.config.output_buffer_size()),
+            clock,
+        }))
     }
 }
 
@@ -330,10 +332,15 @@ struct Held {
     /// The last look at the input used some of it.
     progress: bool,
     output: Vec<u8>,
+    output_bytes: usize,
     scratch: Vec<u8>,
 }
 
 impl Held {
+    fn new(output_bytes: usize) -> Self {
+        Self { output_bytes, ..Self::default() }
+    }
+
     /// Where to read to; empty only when [`INPUT_BYTES_MAX`] wait unread.
     fn room(&mut self) -> &mut [u8] {
         if self.consumed > 0 {
@@ -351,7 +358,7 @@ impl Held {
 
 impl Buffers for Held {
     fn output(&mut self) -> &mut [u8] {
-        self.output.resize(OUTPUT_BYTES, 0);
+        self.output.resize(self.output_bytes, 0);
         &mut self.output
     }
 
@@ -377,7 +384,7 @@ impl Buffers for Held {
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output.resize(OUTPUT_BYTES, 0);
+        self.output.resize(self.output_bytes, 0);
         self.scratch.resize(SCRATCH_BYTES, 0);
         (&mut self.scratch, &mut self.output)
     }

@@ -385,6 +385,7 @@ impl SyncRun {
 /// # Errors
 /// As SQLite says.
 pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> Result<Report> {
+    store.checkpoint_rarely()?;
     let mut run = SyncRun::new(options);
     loop {
         let (now, dice) = ((outside.now)(), (outside.dice)());
