@@ -329,6 +329,10 @@ impl World {
             Job::RemoveWebhook => {
                 self.back(out_ms, Event::Ready(SetupResult::WebhookGone(Ok(true))));
             }
+            // This world polls.
+            Job::SetWebhook { .. } | Job::WebhookInfo => {
+                return Err("a webhook nobody asked for".to_owned());
+            }
             Job::Sync(request) => {
                 self.note(4);
                 self.at(out_ms, Item::SyncArrives(life, Box::new(request)));
