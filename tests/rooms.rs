@@ -20,7 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
     ("store", &["types", "calendar", "json", "engine"]),
-    ("net", &["types", "config", "wire"]),
+    // `calendar` for the `Date` of a reply.
+    ("net", &["types", "calendar", "config", "wire"]),
     ("sync", &["types", "calendar", "json", "config", "wire", "store"]),
     (
         "daemon",

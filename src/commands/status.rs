@@ -11,6 +11,7 @@ use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
 use crate::types::status::{Status, TABLES, TierLine};
 use crate::types::{Now, UnixMs};
+use crate::wire::postgrest::fault;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -57,12 +58,13 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
     }
 }
 
-/// From outside nobody sees SQLite's counter; `/debug/memory` shows it.
+/// From outside nobody sees the allocator's counter; SQLite's are as of the daemon's last minute.
 fn memory_of_daemon(place: &Place, status: &Status) -> String {
     let Some(pid) = lock::holder(&place.data_dir).flatten() else {
         return "not running: no memory\n".to_owned();
     };
-    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), None, status)
+    let own = memory::Own::default();
+    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), &own, status)
 }
 
 fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
@@ -205,10 +207,19 @@ fn supabase(status: &Status) -> String {
     };
     join([
         pending,
-        some("set aside", sync.parked.iter().sum()),
+        set_aside(status),
         ago("all sent", sync.last_success_ms, status.at_ms),
         sync.last_error.as_deref().map(plain).unwrap_or_default(),
     ])
+}
+
+/// How many rows Supabase refused, and why the newest of them.
+fn set_aside(status: &Status) -> String {
+    let rows = some("set aside", status.sync.parked.iter().sum());
+    match status.sync.parked_reason.as_str() {
+        "" => rows,
+        why => format!("{rows} ({}: {})", fault::meaning(why), plain(why)),
+    }
 }
 
 /// How long the day's quotas last at the present rate.
@@ -350,6 +361,7 @@ mod tests {
             "questions  7 waiting, oldest 42s, 1 given up",
             "sessions   9 live, 2 of 3 slots",
             "memory     4.5 MB",
+            "supabase   chat_history 1234, user_registry 5 to send, 1 set aside (a check constraint of",
             "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
             "  1  A  …x9Qa  ready",
             "  2  B  …77bZ  resting  in 40s     minute limit",

@@ -2,6 +2,7 @@
 //! May not: read a clock, the network or the database.
 //! Invariant: nothing of a secret's text stands in a problem or a warning.
 
+mod changed;
 pub mod dotenv;
 mod keys;
 mod load;

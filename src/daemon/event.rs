@@ -100,6 +100,8 @@ pub enum Event {
     Stop,
     /// SIGHUP.
     Reload,
+    /// The settings were read again.
+    Reloaded(Result<Changes, String>),
 }
 
 impl Event {
@@ -116,8 +118,18 @@ impl Event {
             Self::Synced(_) => "the result of a synchronisation",
             Self::KeyChecked { .. } => "the result of a look at a key",
             Self::Stop | Self::Reload => "a signal",
+            Self::Reloaded(_) => "the result of reading the settings again",
         }
     }
+}
+
+/// Settings that differ since the last reading, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// In effect.
+    pub now: Vec<&'static str>,
+    /// In effect after the next start.
+    pub later: Vec<&'static str>,
 }
 
 /// What a call without consequences was for.

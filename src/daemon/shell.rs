@@ -3,7 +3,7 @@
 
 use super::clock::Clock;
 use super::core::{Core, End};
-use super::event::Event;
+use super::event::{Changes, Event};
 use super::http::webhook::Listener;
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
@@ -17,6 +17,7 @@ use crate::types::SECOND_MS;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -89,6 +90,7 @@ pub fn run(start: Start<'_>) -> Ended {
     let (asked, sent) = core::recover(&mut store, clock.now()).map_err(Failure::failed)?;
     if asked + sent > 0 {
         log::warn!(
+            target: "daemon.recovered", questions = asked, messages = sent;
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
@@ -118,6 +120,8 @@ pub fn run(start: Start<'_>) -> Ended {
         _ => None,
     };
     log::info!(
+        target: "daemon.started",
+        version = env!("CARGO_PKG_VERSION"), pid = std::process::id();
         "svs-bot {} starts: data in {}, {} keys, {}",
         env!("CARGO_PKG_VERSION"),
         start.data_dir.display(),
@@ -147,11 +151,11 @@ pub fn run(start: Start<'_>) -> Ended {
     runtime.shutdown_background();
     match end {
         End::Stopped => {
-            log::info!("stopped; everything in hand is stored");
+            log::info!(target: "daemon.stopped", "stopped; everything in hand is stored");
             Ok(EXIT_OK)
         }
         End::Drained => {
-            log::info!("drained: nothing is left to answer or send");
+            log::info!(target: "daemon.drained", "drained: nothing is left to answer or send");
             Ok(EXIT_OK)
         }
         End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
@@ -197,7 +201,7 @@ impl Shell<'_> {
                 Ok(turn) => {
                     trouble = None;
                     if refused > 0 {
-                        log::info!("the database works again");
+                        log::info!(target: "database.recovered", times = refused; "the database works again");
                         refused = 0;
                     }
                     self.answer(&turn.answers);
@@ -222,7 +226,10 @@ impl Shell<'_> {
                     trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
-                        log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
+                        log::error!(
+                            target: "database.failed", times = refused;
+                            "{error}: nothing is lost, next try in {wait_ms} ms"
+                        );
                     }
                     if stop_by_ms <= now.unix_ms {
                         // Asked to end while the database refuses: the rows are as they were.
@@ -252,7 +259,8 @@ impl Shell<'_> {
             if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload()
             {
                 events.retain(|event| !matches!(event, Event::Reload));
-                self.reload();
+                let result = self.reload();
+                events.push_back(Event::Reloaded(result));
             }
         }
     }
@@ -270,7 +278,9 @@ impl Shell<'_> {
         let now = self.clock.now();
         if self.disk_due_ms <= now.unix_ms {
             self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
-            self.core.observe(crate::os::disk(self.start.data_dir));
+            let ahead_ms = self.tools.ahead_ms.load(Ordering::Relaxed);
+            let ahead_ms = (ahead_ms != i64::MIN).then_some(ahead_ms);
+            self.core.observe(crate::os::disk(self.start.data_dir), ahead_ms);
         }
         let listening = self.listener.as_ref().is_some_and(Listener::is_up);
         self.core.observe_listener(listening);
@@ -281,27 +291,40 @@ impl Shell<'_> {
     }
 
     /// A bad file is reported and the old settings stay (contract §2).
-    fn reload(&mut self) {
+    fn reload(&mut self) -> Result<Changes, String> {
         let now = self.clock.now();
         let result = (self.start.reread)().and_then(|mut config| {
-            for name in fixed_at_start(&self.start.config, &config) {
-                log::warn!("{name}: changed: it takes effect at the next start");
-            }
+            let later = fixed_at_start(&self.start.config, &config);
             // Another bot's updates have other numbers: asking it with our offset would lose them.
             config.bot_token = self.start.config.bot_token.clone();
             config.webhook = self.start.config.webhook.clone();
             let tools = make_tools(&config, self.start.dry_run)?;
-            Ok((config, tools))
+            Ok((config, tools, later))
         });
-        match result {
-            Ok((config, tools)) => {
-                (self.start.reopen_log)(&config);
-                self.tools = Arc::new(tools);
-                self.core.reconfigure(config, now);
-                log::info!("settings read again");
+        let (config, tools, later) = match result {
+            Ok(read) => read,
+            Err(why) => {
+                log::error!(
+                    target: "settings.refused",
+                    "settings not taken over, the old ones stay: {why}"
+                );
+                return Err(why);
             }
-            Err(why) => log::error!("settings not taken over, the old ones stay: {why}"),
+        };
+        for name in &later {
+            log::warn!(
+                target: "settings.later", setting = *name;
+                "{name}: changed: it takes effect at the next start"
+            );
         }
+        let mut changed = self.core.state.config.changed(&config);
+        changed.retain(|name| !later.contains(name));
+        (self.start.reopen_log)(&config);
+        self.tools = Arc::new(tools);
+        self.core.reconfigure(config, now);
+        let names = changed.join(", ");
+        log::info!(target: "settings.reloaded", changed = names.as_str(); "settings read again");
+        Ok(Changes { now: changed, later })
     }
 }
 
@@ -322,6 +345,7 @@ fn watch_signals(sender: &UnboundedSender<Event>, hangup_stops: bool) {
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {
             log::error!(
+                target: "signal.unwatched",
                 "a signal cannot be watched: stop the program with SIGKILL; nothing is lost"
             );
             continue;
@@ -367,7 +391,8 @@ fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener,
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    Ok(Tools { net: Net::new(config)?, dry_run })
+    let ahead_ms = AtomicI64::new(i64::MIN);
+    Ok(Tools { net: Net::new(config)?, dry_run, ahead_ms })
 }
 
 /// Masks what looks like a secret, and what is one.

@@ -8,7 +8,9 @@ use super::{
     people,
 };
 use crate::engine::keypool::LedgerRows;
-use crate::types::status::{Counts, Hour, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS};
+use crate::types::status::{
+    Counts, Hour, SqliteMemory, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS,
+};
 use crate::types::{HOUR_MS, Now, UnixMs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::collections::BTreeMap;
@@ -39,6 +41,8 @@ pub mod fact {
     pub const SYNC_LAST_SUCCESS_MS: &str = "sync_last_success_ms";
     /// Why the last synchronisation failed; empty after a success.
     pub const SYNC_LAST_ERROR: &str = "sync_last_error";
+    /// What SQLite holds in the daemon's memory, as of the last minute.
+    pub const SQLITE_MEMORY: &str = "sqlite_memory";
     /// The bot's username, without `@`.
     pub const BOT_NAME: &str = "bot_name";
 }
@@ -242,6 +246,10 @@ const HISTORY_PENDING: &str = "SELECT 1 FROM history WHERE sync IN (0, 1)";
 const HISTORY_PARKED: &str = "SELECT 1 FROM history WHERE sync = 3";
 const REGISTRY_PENDING: &str = "SELECT 1 FROM registry WHERE sync = 0";
 const REGISTRY_PARKED: &str = "SELECT 1 FROM registry WHERE sync = 3";
+const HISTORY_REASON: &str =
+    "SELECT park_reason FROM history WHERE sync = 3 ORDER BY id DESC LIMIT 1";
+const REGISTRY_REASON: &str =
+    "SELECT park_reason FROM registry WHERE sync = 3 ORDER BY last_us DESC LIMIT 1";
 const HOURS: &str =
     "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour";
 const DATABASE_BYTES: &str =
@@ -284,6 +292,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,
+        sqlite: meta::get(db, fact::SQLITE_MEMORY)?.as_deref().and_then(SqliteMemory::read),
     })
 }
 
@@ -310,6 +319,13 @@ fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
             |sql: &str| number(db, &format!("SELECT count(*) FROM ({sql} LIMIT {PENDING_MAX})"));
         line.pending = [upto(HISTORY_PENDING)?, upto(REGISTRY_PENDING)?];
         line.parked = [upto(HISTORY_PARKED)?, upto(REGISTRY_PARKED)?];
+        for (sql, rows) in [HISTORY_REASON, REGISTRY_REASON].iter().zip(line.parked) {
+            if rows > 0 && line.parked_reason.is_empty() {
+                let found: Option<String> =
+                    db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+                line.parked_reason = found.unwrap_or_default();
+            }
+        }
     }
     Ok(line)
 }

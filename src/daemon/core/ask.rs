@@ -112,7 +112,7 @@ impl State {
             }
             Choice::Wait { until_ms, .. } => self.no_key_now(db, class, until_ms, step, now),
             Choice::Never { why } => {
-                log::warn!("no key can serve {}: {why}", role.name());
+                log::warn!(target: "keys.exhausted", role = role.name(); "no key can serve {}: {why}", role.name());
                 self.give_up(db, &asking, &Speech::NoKeys, AnswerOutcome::Refused, step, now)
             }
         }
@@ -352,13 +352,14 @@ impl State {
     ) -> Result<()> {
         let waited_ms = now.unix_ms - asking.received_ms;
         log::debug!(
+            target: "answer.retried", inbox = asking.id, attempts = asking.attempts;
             "question {}: {} from {model}, attempt {}",
             asking.id,
             failure.label(),
             asking.attempts
         );
         if let ModelFailure::BadRequest { why } = failure {
-            log::warn!("question {}: gemini refuses the request: {why}", asking.id);
+            log::warn!(target: "answer.refused", inbox = asking.id; "question {}: gemini refuses the request: {why}", asking.id);
         }
         match settle::next(failure, asking.attempts, waited_ms, self.config.patience_ms) {
             Next::Elsewhere => {

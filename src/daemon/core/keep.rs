@@ -53,6 +53,7 @@ impl State {
             return Ok(());
         }
         self.watch(db, now)?;
+        meta::set(db, status::fact::SQLITE_MEMORY, &crate::os::sqlite_memory(db).written())?;
         meta::prune_tallies(db, now.unix_ms, TALLY_DAYS)?;
         ledger::prune(db, now)?;
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;
@@ -84,7 +85,8 @@ impl State {
         if matches!(self.live.phase, Phase::Stopping { .. }) {
             return Ok(());
         }
-        log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
+        let in_hand = self.live.asking.len() + self.live.sending.len();
+        log::info!(target: "daemon.stopping", in_hand; "stopping: {in_hand} in hand");
         self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
         // A second signal ends the program at once: that too is no crash.
         watch::end(db)
@@ -95,7 +97,7 @@ impl State {
         match request {
             "drain" => {
                 if self.live.phase == Phase::Running {
-                    log::info!("draining: nothing more is taken in, everything stored is answered");
+                    log::info!(target: "daemon.draining", "draining: nothing more is taken in, everything stored is answered");
                     self.live.phase = Phase::Draining;
                     if self.is_hooked() {
                         self.live.polling.not_before_ms = 0;
@@ -105,7 +107,9 @@ impl State {
             }
             "sync" => self.sync_now(now),
             "reload" => self.reload_wanted = true,
-            other => log::debug!("request {other}"),
+            other => {
+                log::debug!(target: "request.unknown", kind = other; "nothing knows this request")
+            }
         }
     }
 

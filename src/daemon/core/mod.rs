@@ -110,6 +110,10 @@ pub(crate) struct Polling {
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
+    /// Since when there is trouble, when it was last told, and how long until it is told again.
+    pub(crate) trouble_ms: UnixMs,
+    pub(crate) told_ms: UnixMs,
+    pub(crate) tell_after_ms: i64,
     /// What is wrong will not pass by itself soon.
     pub(crate) unready: bool,
     /// 1 after a page that could not be read as a page.
@@ -141,6 +145,8 @@ pub(crate) struct Live {
     pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
+    /// Who waits to hear how `/reload` went; bounded by [`talk::RELOADERS_MAX`].
+    pub(crate) reloaders: Vec<(Lane, crate::types::Lang)>,
     pub(crate) end: Option<End>,
 }
 
@@ -174,6 +180,10 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
+    pub(crate) ahead_ms: Option<i64>,
+    /// Whether the log was told of it.
+    pub(crate) skewed: bool,
     pub(crate) backlog_hour: i64,
     pub(crate) published: Published,
     /// The synchronisation under way; dropped when its transaction fails.
@@ -326,6 +336,7 @@ impl State {
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),
+            Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
         }
     }
@@ -397,8 +408,8 @@ impl State {
             consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
         }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        let takes_in = self.live.phase == Phase::Running || self.must_unhook();
-        if !self.live.polling.in_flight && takes_in {
+        let unhooks = self.must_unhook() && !self.live.polling.in_flight;
+        if unhooks || self.wants_telegram() && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.config.supabase.is_some() && !self.live.sync_in_flight {

@@ -21,7 +21,7 @@ impl Core {
         let Some(event) = events.front().filter(|event| is_poison(store, state, event, now)) else {
             return;
         };
-        log::error!("{} cannot be stored: {why}: left out", event.kind());
+        log::error!(target: "event.dropped", kind = event.kind(); "{} cannot be stored: {why}: left out", event.kind());
         match events.pop_front() {
             Some(Event::Polled(Ok(updates))) if updates.len() > 1 => {
                 // One of them is to blame: each is judged by itself.
@@ -31,7 +31,7 @@ impl Core {
             }
             Some(event) => {
                 if let Err(error) = leave_out(store, state, event, why, now) {
-                    log::error!("nor can that be noted: {error}: it is repeated after a restart");
+                    log::error!(target: "event.dropped", "nor can that be noted: {error}: it is repeated after a restart");
                 }
             }
             None => {}
@@ -106,7 +106,11 @@ fn leave_out(
             live.sync_due_ms = now.unix_ms + AGAIN_MS;
             Ok(())
         }
-        Event::KeyChecked { .. } | Event::Grown { .. } | Event::Stop | Event::Reload => Ok(()),
+        Event::KeyChecked { .. }
+        | Event::Grown { .. }
+        | Event::Stop
+        | Event::Reload
+        | Event::Reloaded(_) => Ok(()),
     }
 }
 

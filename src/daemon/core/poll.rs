@@ -5,7 +5,7 @@ use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::store::Db;
 use crate::store::{Result, inbox, meta};
-use crate::types::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
+use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
 
 /// Telegram clamps longer waits to this (api-reference A2).
@@ -15,6 +15,9 @@ const POLL_LIMIT: u32 = 100;
 /// First wait after a failed poll; doubles up to the last.
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
+/// The same trouble is told again after this long, then twice as long, up to the last.
+const TELL_AFTER_MS_MIN: i64 = MINUTE_MS;
+const TELL_AFTER_MS_MAX: i64 = HOUR_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
 pub(super) const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
@@ -41,11 +44,13 @@ impl State {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
         }
+        let named = self.is_named();
         if self.is_hooked() {
-            return self.start_hook(step, now);
+            if named {
+                self.start_hook(step, now);
+            }
+            return;
         }
-        // Decisions need our own name; an earlier start has left it in the rows.
-        let named = self.live.me_known || !self.policy.bot_name.is_empty();
         let polling = &mut self.live.polling;
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
@@ -58,6 +63,18 @@ impl State {
             let offset = if quiet { 0 } else { self.live.offset };
             step.jobs.push(Job::Poll { offset, timeout_s, limit });
         }
+    }
+
+    /// Decisions need our own name; an earlier start has left it in the rows.
+    fn is_named(&self) -> bool {
+        self.live.me_known || !self.policy.bot_name.is_empty()
+    }
+
+    /// Whether a poll or getMe is to be started when its time has come; what is under way wakes the
+    /// loop by its end.
+    pub(super) fn wants_telegram(&self) -> bool {
+        let live = &self.live;
+        !live.me_known && !live.me_in_flight || self.is_named() && !live.polling.in_flight
     }
 
     pub(super) fn polled(
@@ -80,7 +97,8 @@ impl State {
     fn page(&mut self, db: &Db, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
         let polling = &mut self.live.polling;
         if !polling.trouble.is_empty() {
-            log::info!("polling works again");
+            let (times, lasted_ms) = (polling.failures, now.unix_ms - polling.trouble_ms);
+            log::info!(target: "poll.recovered", times, lasted_ms; "polling works again");
             polling.trouble.clear();
         }
         polling.failures = 0;
@@ -141,8 +159,27 @@ impl State {
         };
         let polling = &mut self.live.polling;
         polling.unready |= polling.failures >= FAILURES_UNREADY;
-        if polling.trouble != trouble {
-            log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
+        if polling.trouble.is_empty() {
+            polling.trouble_ms = now.unix_ms;
+        }
+        // A new trouble at once, the same one again ever more rarely.
+        let is_new = polling.trouble != trouble;
+        if is_new || polling.told_ms + polling.tell_after_ms <= now.unix_ms {
+            let again_ms = (polling.tell_after_ms * 2).min(TELL_AFTER_MS_MAX);
+            polling.tell_after_ms = if is_new { TELL_AFTER_MS_MIN } else { again_ms };
+            polling.told_ms = now.unix_ms;
+            let wait_s = wait_ms.max(SECOND_MS) / SECOND_MS;
+            if polling.conflicts >= CONFLICTS_MAX {
+                log::error!(
+                    target: "poll.conflict", times = polling.conflicts;
+                    "{trouble}; next try in {wait_s} s"
+                );
+            } else {
+                log::warn!(
+                    target: "poll.failed", times = polling.failures;
+                    "{trouble}; next try in {wait_s} s"
+                );
+            }
             polling.trouble = trouble;
         }
         polling.not_before_ms = now.unix_ms + wait_ms;
@@ -189,7 +226,10 @@ impl State {
                 self.policy.bot_name = me.username.clone().unwrap_or_default();
                 meta::set(db, keep::BOT_NAME, &self.policy.bot_name)?;
                 meta::set(db, keep::PRIVACY_OFF, if *privacy_off { "1" } else { "0" })?;
-                log::info!("this is @{} (id {})", self.policy.bot_name, me.id);
+                log::info!(
+                    target: "bot.known", bot = self.policy.bot_name.as_str(), id = me.id.0;
+                    "this is @{} (id {})", self.policy.bot_name, me.id
+                );
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
@@ -221,7 +261,7 @@ impl State {
             }
             SetupResult::WebhookGone(Ok(was_set)) => {
                 if *was_set {
-                    log::warn!("a webhook was set: removed, its waiting updates are kept");
+                    log::warn!(target: "webhook.removed", "a webhook was set: removed, its waiting updates are kept");
                 }
                 self.live.polling.not_before_ms = 0;
             }

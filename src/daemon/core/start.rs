@@ -24,14 +24,23 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says, or the operating system gives no randomness.
-    pub fn new(
+    pub fn new(store: Store, config: Config, dry_run: bool, drain: bool, now: Now) -> Result<Self> {
+        let fresh = secret_hash::random_bytes().unwrap_or_default();
+        Self::with_dice(store, config, dry_run, drain, &fresh, now)
+    }
+
+    /// [`Core::new`] with its randomness given: the same bytes and events make the same turns.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn with_dice(
         mut store: Store,
         config: Config,
         dry_run: bool,
         drain: bool,
+        fresh: &[u8],
         now: Now,
     ) -> Result<Self> {
-        let fresh = secret_hash::random_bytes().unwrap_or_default();
         let bot_id = policy::from_config(&config, "").bot.0.to_string();
         let salt = store.write(Durability::Process, |tx| {
             // Another bot's updates have other numbers: its offset must not skip ours.
@@ -42,7 +51,7 @@ impl Core {
                 meta::set(tx, keep::MENU, "")?;
                 meta::set(tx, keep::LAST_DELIVERY, "0")?;
             }
-            ledger::install_salt(tx, &secret_hash::hex(&fresh))
+            ledger::install_salt(tx, &secret_hash::hex(fresh))
         })?;
         let db = &store.db;
         let bot_name = meta::get(db, keep::BOT_NAME)?.filter(|name| !name.is_empty());
@@ -53,10 +62,11 @@ impl Core {
             masker: masker(&config),
             key_secrets: config.keys.iter().map(|key| key.secret.clone()).collect(),
             metrics: Metrics::new(pool::models(&config)),
-            dice: WyRand::new_seed(seed(&fresh)),
+            dice: WyRand::new_seed(seed(fresh)),
             data_version: meta::data_version(db)?,
             salt,
             live: Live {
+                reloaders: Vec::new(),
                 phase: if drain { Phase::Draining } else { Phase::Running },
                 offset: 0,
                 polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
@@ -91,6 +101,8 @@ impl Core {
             status_due_ms: 0,
             pid: std::process::id(),
             disk: None,
+            ahead_ms: None,
+            skewed: false,
             backlog_hour: 0,
             published: Published::default(),
             refused: 0,
@@ -111,6 +123,17 @@ impl Core {
         self.state.metrics.clone()
     }
 
+    /// How much is held in memory of what is under way, by name; all zero when nothing is.
+    pub fn in_hand(&self) -> [(&'static str, usize); 4] {
+        let live = &self.state.live;
+        [
+            ("asking", live.asking.len()),
+            ("sending", live.sending.len()),
+            ("calls", live.calls),
+            ("tried", live.tried.len()),
+        ]
+    }
+
     /// Whether `/reload` asked for the settings to be read again; asks once.
     pub fn take_reload(&mut self) -> bool {
         std::mem::take(&mut self.state.reload_wanted)
@@ -121,9 +144,11 @@ impl Core {
         self.state.hold = true;
     }
 
-    /// What the shell has seen of the data directory's disk.
-    pub fn observe(&mut self, disk: Option<Disk>) {
+    /// What the shell has seen of the data directory's disk, and of the system's clock beside
+    /// Telegram's.
+    pub fn observe(&mut self, disk: Option<Disk>, ahead_ms: Option<i64>) {
         self.state.disk = disk;
+        self.state.ahead_ms = ahead_ms.or(self.state.ahead_ms);
     }
 
     /// Whether the webhook's listener is up, as the shell has seen it.
@@ -178,7 +203,7 @@ impl Core {
             state.status_due_ms = now.unix_ms + STATUS_EVERY_MS;
             match state.status(&store.db, now) {
                 Ok(status) => shared.publish(status),
-                Err(error) => log::debug!("status: {error}"),
+                Err(error) => log::debug!(target: "status.failed", "status: {error}"),
             }
         }
     }
@@ -196,6 +221,7 @@ impl State {
         let mut status = status::read(db, &asked)?;
         status.running = true;
         status.disk = self.disk;
+        status.sqlite = Some(crate::os::sqlite_memory(db));
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);

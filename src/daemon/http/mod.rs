@@ -31,6 +31,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 
+/// What the heads of all connections may hold.
+const BYTES_MAX: u64 = (listen::CONNECTIONS_MAX * head::HEAD_BYTES_MAX) as u64;
 /// Requests on one connection; then it is closed.
 const REQUESTS_MAX: u32 = 1_000;
 /// Rendering needs little; only touched pages count.

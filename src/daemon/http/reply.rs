@@ -14,7 +14,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-djASFBGVvdjeoGLNSVW9LVKaojIL+PnAYyhHHgct7dE='; img-src data:; \
+    style-src 'sha256-27TCV0vGUC57yL4jwqb88QBfRxL2JHkS6Zy/nR0SlmU='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -121,8 +121,11 @@ fn metrics_page(shared: &Shared) -> Reply {
 
 fn memory_page(shared: &Shared) -> Reply {
     let parts = memory::Parts::read(None);
-    let sqlite_bytes = crate::os::sqlite_bytes();
-    Reply::text(200, memory::report(&process::read(None), &parts, sqlite_bytes, &shared.status()))
+    let own = memory::Own {
+        allocated_bytes: crate::os::allocated_bytes(),
+        connections_bytes_max: Some(super::BYTES_MAX),
+    };
+    Reply::text(200, memory::report(&process::read(None), &parts, &own, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.

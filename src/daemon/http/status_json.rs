@@ -103,6 +103,7 @@ fn sync_json(out: &mut String, status: &Status) {
     field(out, "{", "enabled", |out| number(out, sync.enabled));
     field(out, ",", "pending", |out| by_table(out, &sync.pending));
     field(out, ",", "parked", |out| by_table(out, &sync.parked));
+    field(out, ",", "parked_reason", |out| quoting::json(out, &sync.parked_reason));
     field(out, ",", "last_success", |out| instant(out, sync.last_success_ms));
     field(out, ",", "last_error", |out| match &sync.last_error {
         Some(text) => quoting::json(out, text),
