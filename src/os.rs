@@ -10,6 +10,19 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
+/// The allocator of profiling builds: it notes where every 512 KiB or so were asked for.
+#[cfg(feature = "profiling")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// jemalloc reads its settings from this symbol, before `main`.
+// SAFETY: the name is jemalloc's own, prefixed as that crate builds it, and nothing else defines it;
+// the first word of a slice is the pointer to a NUL-terminated text that jemalloc expects there.
+#[cfg(feature = "profiling")]
+#[allow(non_upper_case_globals, reason = "the name is jemalloc's")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static malloc_conf: &[u8] = b"prof:true,prof_active:true,lg_prof_sample:19\0";
+
 /// Free and total space of the file system that `path` lies on; `None` where it cannot be told.
 pub fn disk(path: &Path) -> Option<Disk> {
     let path = CString::new(path.as_os_str().as_bytes()).ok()?;

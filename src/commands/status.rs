@@ -50,8 +50,8 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
         } else {
             picture(&status)
         };
-        let clear = if args.watch && ways.is_terminal { "\x1b[H\x1b[2J" } else { "" };
-        write(out, clear, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
+        let text = if args.watch && ways.is_terminal { over(&text) } else { text };
+        write(out, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
         if !args.watch || (ways.wait)(WATCH_EVERY_MS).is_break() {
             return Ok(EXIT_OK);
         }
@@ -67,8 +67,12 @@ fn memory_of_daemon(place: &Place, status: &Status) -> String {
     memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), &own, status)
 }
 
-fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
-    out.write_all(clear.as_bytes())?;
+/// The picture drawn over the last one, line by line, so that nothing flickers.
+fn over(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+fn write(out: &mut dyn Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()
 }
@@ -371,6 +375,11 @@ mod tests {
             assert!(text.lines().any(|at| at.starts_with(line)), "missing {line:?} in\n{text}");
         }
         assert!(!text.chars().any(|c| c != '\n' && crate::daemon::quoting::is_control(c)));
+    }
+
+    #[test]
+    fn a_new_picture_covers_the_old_one_without_clearing_it_first() {
+        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 
     #[test]

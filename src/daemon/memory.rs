@@ -119,7 +119,7 @@ pub fn report(process: &Process, parts: &Parts, own: &Own, status: &Status) -> S
     line("  stacks", Some(parts.stack_bytes), "touched pages of every thread's stack");
     line("  files", Some(parts.file_bytes), "mapped files: the index of the write-ahead log");
     let in_allocator = parts.heap_bytes + parts.anonymous_bytes;
-    line("within heap and anonymous", Some(in_allocator), "the allocator's pages, of which");
+    line("allocator", Some(in_allocator), "heap and anonymous of above, of which");
     line("  handed out", own.allocated_bytes, "musl's allocator keeps no count of it");
     let sqlite = status.sqlite;
     line("  sqlite", sqlite.map(|it| it.used_bytes), "all connections, by SQLite's own count");

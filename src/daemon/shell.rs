@@ -391,8 +391,7 @@ fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener,
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    let ahead_ms = AtomicI64::new(i64::MIN);
-    Ok(Tools { net: Net::new(config)?, dry_run, ahead_ms })
+    Ok(Tools { net: Net::new(config)?, dry_run, ahead_ms: AtomicI64::new(i64::MIN) })
 }
 
 /// Masks what looks like a secret, and what is one.

@@ -8,6 +8,7 @@ mod chat;
 mod gemini_faults;
 mod kill;
 mod order;
+mod outside;
 mod poison;
 mod process;
 mod roles;

@@ -179,8 +179,17 @@ impl World {
 
     /// The most memory the process has ever held, in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
+        self.kib("VmHWM:")
+    }
+
+    /// The memory that the process holds now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.kib("VmRSS:")
+    }
+
+    fn kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -355,6 +364,11 @@ impl World {
 
     pub(crate) fn state_int(&self, name: &str) -> i64 {
         self.control("state", "{}").at(name).int().unwrap_or(0)
+    }
+
+    /// Where the bot's own listener is.
+    pub(crate) fn http_addr(&self) -> &str {
+        &self.http
     }
 
     /// A page of the bot's own listener.

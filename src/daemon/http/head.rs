@@ -13,6 +13,9 @@ pub(super) struct Head {
     pub(super) method: String,
     /// Without query; never decoded, so an encoded path is simply unknown.
     pub(super) path: String,
+    /// What follows the question mark; only profiles are asked for with more than a path.
+    #[cfg(feature = "profiling")]
+    pub(super) query: String,
     /// The host asked for, lower-case, with its port; absent in HTTP/1.0.
     pub(super) host: Option<String>,
     /// `Authorization`
@@ -126,7 +129,12 @@ fn read(request: &httparse::Request<'_, '_>) -> Option<Head> {
         }
         None => target,
     };
-    head.path = target.split_once('?').map_or(target, |(path, _)| path).to_owned();
+    let (path, _query) = target.split_once('?').unwrap_or((target, ""));
+    head.path = path.to_owned();
+    #[cfg(feature = "profiling")]
+    {
+        head.query = _query.to_owned();
+    }
     Some(head)
 }
 

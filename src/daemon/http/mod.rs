@@ -8,6 +8,8 @@ mod guard;
 mod head;
 mod listen;
 mod page;
+#[cfg(feature = "profiling")]
+mod profile;
 mod reply;
 mod status_json;
 mod tls;
@@ -36,7 +38,7 @@ const BYTES_MAX: u64 = (listen::CONNECTIONS_MAX * head::HEAD_BYTES_MAX) as u64;
 /// Requests on one connection; then it is closed.
 const REQUESTS_MAX: u32 = 1_000;
 /// Rendering needs little; only touched pages count.
-const STACK_BYTES: usize = 192 * 1_024;
+const STACK_BYTES: usize = if cfg!(feature = "profiling") { 4 << 20 } else { 192 * 1_024 };
 
 /// A running listener.
 #[derive(Debug)]
@@ -98,7 +100,11 @@ async fn converse(stream: TcpStream, guard: &Guard, shared: &Shared) -> io::Resu
         };
         // Nothing here takes a body, so none is read: what follows it cannot be told from a request.
         let keep_alive = head.keep_alive && head.body == Body::None && served < REQUESTS_MAX;
-        let reply = reply::reply(&head, guard, shared);
+        #[cfg(feature = "profiling")]
+        let profile = profile::reply(&head, guard).await;
+        #[cfg(not(feature = "profiling"))]
+        let profile = None;
+        let reply = profile.unwrap_or_else(|| reply::reply(&head, guard, shared));
         let bytes = reply.bytes(head.method == "HEAD", keep_alive, shared.now_ms());
         if !keep_alive {
             return conn.finish(&bytes).await;

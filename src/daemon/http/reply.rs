@@ -14,7 +14,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-27TCV0vGUC57yL4jwqb88QBfRxL2JHkS6Zy/nR0SlmU='; img-src data:; \
+    style-src 'sha256-H1uFh8y1VNEPDiM4xz6DFwNwwi3BsqPICETBdL8EOwQ='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -26,12 +26,18 @@ pub(super) struct Reply {
     /// HTTP status.
     pub(super) status: u16,
     content_type: &'static str,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Reply {
-    fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: TEXT, body: body.into() }
+    /// A file.
+    #[cfg(feature = "profiling")]
+    pub(super) fn bytes_of(body: Vec<u8>) -> Self {
+        Self { status: 200, content_type: "application/octet-stream", body }
+    }
+
+    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: TEXT, body: body.into().into_bytes() }
     }
 
     /// What a connection hears whose bytes are no request: 400, 408 or 431.
@@ -63,10 +69,11 @@ impl Reply {
             _ => {}
         }
         out.push_str("\r\n");
+        let mut out = out.into_bytes();
         if !is_head {
-            out.push_str(body);
+            out.extend_from_slice(body);
         }
-        out.into_bytes()
+        out
     }
 }
 
@@ -91,12 +98,12 @@ pub(super) fn reply(head: &Head, guard: &Guard, shared: &Shared) -> Reply {
         "/status.json" => |shared| Reply {
             status: 200,
             content_type: "application/json",
-            body: status_json(&fresh(shared)) + "\n",
+            body: (status_json(&fresh(shared)) + "\n").into_bytes(),
         },
         "/" => |shared| Reply {
             status: 200,
             content_type: "text/html; charset=utf-8",
-            body: page::render(&fresh(shared)),
+            body: page::render(&fresh(shared)).into_bytes(),
         },
         "/debug/memory" => memory_page,
         _ => return Reply::text(404, "not found\n"),
@@ -116,6 +123,7 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
+    let body = body.into_bytes();
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
 }
 
