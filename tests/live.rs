@@ -40,12 +40,13 @@ struct Setup {
     first_ms: u64,
     pace_ms: u64,
     knows_drafts: bool,
+    knows_rich: bool,
     change: fn(&mut Config),
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { first_ms: 0, pace_ms: 0, knows_drafts: true, change: |_| {} }
+        Self { first_ms: 0, pace_ms: 0, knows_drafts: true, knows_rich: false, change: |_| {} }
     }
 }
 
@@ -71,6 +72,7 @@ impl World {
             username: "live_bot".into(),
             keep_last: 1_000,
             knows_drafts: setup.knows_drafts,
+            knows_rich: setup.knows_rich,
             clock: Arc::new(system_ms),
             control: None,
             journal: None,

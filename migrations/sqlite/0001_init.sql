@@ -36,6 +36,8 @@ CREATE TABLE inbox (
   -- what it replies to, when that is not in the session
   context     TEXT NOT NULL DEFAULT '',
   album       TEXT NOT NULL DEFAULT '',
+  -- files of the album that are too large and were left out
+  left_out    INTEGER NOT NULL DEFAULT 0,
   -- 1: the answer begins with @name (groups)
   addressed   INTEGER NOT NULL DEFAULT 0,
   -- the message that shows the growing answer and becomes it; 0 none

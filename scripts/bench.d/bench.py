@@ -294,7 +294,25 @@ def transfer():
     return transfer_bench.measure(Row, (10_000, 30_000) if QUICK else (100_000, 300_000, 1_000_000))
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer]
+def markdown():
+    """17: Markdown to parts, over the READMEs in cargo's registry"""
+    import render_bench
+    return render_bench.markdown(Row)
+
+
+def media():
+    """17: peak memory while a photo of 10 MB and a PDF of 20 MB pass through"""
+    import render_bench
+    return render_bench.media(Row)
+
+
+def showing():
+    """17: time to the first visible text, and calls of Telegram per answer, by mode"""
+    import render_bench
+    return render_bench.showing(Row)
+
+
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer, markdown, media, showing]
 
 
 def write(text, marks=MARKS):

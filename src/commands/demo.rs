@@ -89,6 +89,7 @@ impl World {
             username: "demo_bot".into(),
             keep_last: KEEP_LAST,
             knows_drafts: true,
+            knows_rich: false,
             clock: clock(),
             control: None,
             journal: None,

@@ -4,7 +4,7 @@
 
 mod files;
 
-pub use files::{add_media, waiting_album};
+pub use files::{add_media, leave_out, left_out, waiting_album};
 
 use super::Result;
 use crate::types::{ChatId, Lane, Media, MessageId, TopicId, UnixMs, UpdateId, UserId};

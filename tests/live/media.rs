@@ -90,6 +90,22 @@ fn an_album_is_one_question_with_its_files_in_order() {
 }
 
 #[test]
+fn an_album_with_a_file_too_large_is_answered_and_says_so() {
+    let world = World::start(Setup { change: |it| it.media_max = 1 << 16, ..Setup::default() });
+    for (n, size) in [50, 70_000, 52].into_iter().enumerate() {
+        let id = format!("p{n}");
+        world.file(&id, &jpeg(size));
+        let part = photo(&id, size).with("media_group_id", "album");
+        world.telegram.push_message(PERSON, PERSON, part);
+    }
+    let sent = world.sent(2);
+    let sizes: Vec<usize> = received(&world).iter().map(|(_, bytes)| bytes.len()).collect();
+    assert_eq!(sizes, [50, 52]);
+    assert!(sent[1].text.contains("One file of your album left out"), "{}", sent[1].text);
+    assert!(sent[1].text.contains("64 KB"), "{}", sent[1].text);
+}
+
+#[test]
 fn a_broken_download_is_tried_again_and_gemini_asked_once() {
     let world = World::start(Setup::default());
     let bytes = jpeg(1_000);

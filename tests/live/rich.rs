@@ -24,6 +24,47 @@ fn a_server_without_rich_messages_is_asked_once_and_html_follows() {
 }
 
 #[test]
+fn a_server_with_rich_messages_takes_one_for_the_whole_answer() {
+    let world = World::start(Setup { knows_rich: true, change: rich, ..Setup::default() });
+    let long = "| a | b |\n|---|---|\n| 1 | 2 |\n\n".to_owned() + &words(900);
+    world.says("first", &long);
+    world.telegram.push_text(GROUP, PERSON, "@live_bot first");
+    let sent = world.sent(1);
+    assert_eq!((sent[0].method.as_str(), sent.len()), ("sendrichmessage", 1));
+    assert!(sent[0].text.starts_with("@Ann, 1/10\n\n| a | b |"), "{}", sent[0].text);
+    assert!(sent[0].text.ends_with(" end") && sent[0].reply_to.is_some());
+}
+
+#[test]
+fn a_growing_answer_is_edited_into_a_rich_message() {
+    let change = |config: &mut Config| {
+        rich(config);
+        config.stream = StreamSetting::Edit;
+    };
+    let world = World::start(Setup {
+        first_ms: 100,
+        pace_ms: 60,
+        knows_rich: true,
+        change,
+        ..Setup::default()
+    });
+    let answer = words(150) + "\n\n**bold**";
+    world.says("grow", &answer);
+    world.telegram.push_text(PERSON, PERSON, "grow");
+    for _ in 0..600 {
+        let sent = world.telegram.sent();
+        if let [sent] = &sent[..]
+            && sent.text.ends_with("**bold**")
+        {
+            assert!(sent.edits > 0, "shown before");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("{:#?}", world.telegram.sent());
+}
+
+#[test]
 fn a_rich_message_says_what_the_model_said() {
     let world = World::start(Setup { change: rich, ..Setup::default() });
     world.says("first", "**bold** <b>raw</b>");

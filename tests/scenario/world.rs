@@ -82,6 +82,7 @@ impl World {
             username: NAME.into(),
             keep_last: 100_000,
             knows_drafts: true,
+            knows_rich: false,
             clock: Arc::new(clock::system_ms),
             control: Some(telegram::CONTROL),
             journal: None,

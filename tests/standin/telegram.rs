@@ -11,6 +11,7 @@ fn start() -> (Telegram, Arc<AtomicI64>) {
         username: "lab_bot".into(),
         keep_last: 3,
         knows_drafts: true,
+        knows_rich: false,
         clock,
         control: None,
         journal: None,

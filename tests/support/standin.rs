@@ -29,6 +29,7 @@ struct Settings {
     piece_chars: usize,
     keep_last: usize,
     knows_drafts: bool,
+    knows_rich: bool,
     supabase_key: String,
     journal: Option<Journal>,
 }
@@ -42,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         username: settings.username,
         keep_last: settings.keep_last,
         knows_drafts: settings.knows_drafts,
+        knows_rich: settings.knows_rich,
         clock: Arc::clone(&clock),
         control: Some(telegram::CONTROL),
         journal: settings.journal.clone(),
@@ -93,12 +95,14 @@ fn read_settings(mut args: impl Iterator<Item = String>) -> Result<Settings, Str
         piece_chars: 24,
         keep_last: 100_000,
         knows_drafts: true,
+        knows_rich: false,
         supabase_key: "sb_secret_standin".into(),
         journal: None,
     };
     while let Some(name) = args.next() {
         match name.as_str() {
             "--unlimited" => settings.unlimited = true,
+            "--rich" => settings.knows_rich = true,
             "--no-drafts" => settings.knows_drafts = false,
             _ => {
                 let value = args.next().ok_or_else(|| format!("{name}: needs a value"))?;

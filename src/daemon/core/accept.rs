@@ -81,8 +81,7 @@ impl State {
                 Ok(())
             }
             IncomingBody::Stopped { chat, draft } => {
-                self.stopped_by_user(*chat, *draft);
-                Ok(())
+                self.stopped_by_user(db, *chat, *draft, step, now)
             }
             IncomingBody::Other => Ok(()),
         }
@@ -273,6 +272,8 @@ impl State {
         };
         if files < ALBUM_FILES_MAX && media.size <= self.policy.media_max_bytes {
             inbox::add_media(db, row, files, media)?;
+        } else {
+            inbox::leave_out(db, row)?;
         }
         let text = self.clean_text(message);
         if !text.is_empty() {

@@ -96,6 +96,7 @@ impl State {
                     InFlight {
                         lane: asking.question.lane,
                         lease,
+                        taken_ms: now.unix_ms,
                         typing_due_ms: now.unix_ms + TYPING_AFTER_MS,
                         show,
                     },
@@ -287,6 +288,12 @@ impl State {
             Finish::Blocked(_) => Some(Speech::StoppedByFilter),
         };
         if let Some(note) = note {
+            parts.push(Part::plain(speech::say(lang_of(asking), &note)));
+        }
+        let left_out = inbox::left_out(db, asking.id)?;
+        if left_out > 0 {
+            let limit = words::size(self.policy.media_max_bytes.min(DOWNLOAD_BYTES_MAX));
+            let note = Speech::MediaLeftOut { files: left_out, limit: &limit };
             parts.push(Part::plain(speech::say(lang_of(asking), &note)));
         }
         let count = parts.len();

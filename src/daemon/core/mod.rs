@@ -92,6 +92,7 @@ pub struct Turn {
 pub(crate) struct Asked {
     pub(crate) lane: Lane,
     pub(crate) lease: crate::engine::keypool::Lease,
+    pub(crate) taken_ms: UnixMs,
     pub(crate) typing_due_ms: UnixMs,
     pub(crate) show: show::Show,
 }
@@ -313,6 +314,7 @@ impl State {
         self.start_polling(step, now);
         self.start_sync(db, step, now)?;
         self.start_calls(step, now);
+        self.keep_drafts(db, step, now)?;
         self.judge_end(db, now)?;
         ledger::save(db, &self.pool.take_changes())
     }

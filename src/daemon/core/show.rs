@@ -12,6 +12,7 @@ use crate::engine::render;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing, Sending};
 use crate::store::{Db, Result};
+use crate::types::model::{Finish, Reply, Usage};
 use crate::types::{ChatId, MessageId, Now, Part, SECOND_MS, UnixMs};
 use crate::wire::Request;
 use crate::wire::telegram::{self, SendMessage, TelegramError};
@@ -24,6 +25,8 @@ const DRAFT_TIMEOUT_MS: u64 = 3_000;
 const EDIT_TIMEOUT_MS: u64 = 10_000;
 /// Chats remembered for refusing drafts; past it all are tried again.
 const REFUSING_CHATS_MAX: usize = 256;
+/// A draft that has not changed for so long is shown again.
+const DRAFT_KEEP_MS: i64 = 20 * SECOND_MS;
 /// After trouble on the way, previews of that chat rest so long.
 const TROUBLE_PAUSE_MS: i64 = 5 * SECOND_MS;
 
@@ -49,6 +52,8 @@ pub(crate) struct Show {
     over: bool,
     /// Telegram refused the formatting once.
     plain: bool,
+    /// All visible text so far, and when it was shown last.
+    grown: Option<(Arc<str>, UnixMs)>,
     /// Tells the worker that enough is said.
     pub(crate) cancel: Arc<AtomicBool>,
     /// How asking ended while a preview was under way.
@@ -80,6 +85,11 @@ impl State {
         let Some(asked) = self.live.asking.get(&row) else { return Ok(()) };
         let chat = asked.lane.chat;
         let way = self.way(chat);
+        if let Some(asked) = self.live.asking.get_mut(&row) {
+            let shown_ms = asked.show.grown.as_ref().map_or(0, |(_, shown_ms)| *shown_ms);
+            asked.show.grown = Some((Arc::from(text), shown_ms));
+        }
+        let Some(asked) = self.live.asking.get(&row) else { return Ok(()) };
         let busy = asked.show.in_flight.is_some()
             || asked.show.over
             || self.live.calls >= super::CALLS_MAX
@@ -100,6 +110,9 @@ impl State {
             part = Part::plain(part.plain);
         }
         asked.show.in_flight = Some(way);
+        if let Some((_, shown_ms)) = &mut asked.show.grown {
+            *shown_ms = now.unix_ms;
+        }
         // A growing text says more than the typing sign, and the two share one budget.
         asked.typing_due_ms = now.unix_ms + 2 * super::ask::TYPING_EVERY_MS;
         self.live.calls += 1;
@@ -205,12 +218,50 @@ impl State {
         outbox::replace(db, sending.id, &parts, now.unix_ms)
     }
 
-    /// The Stop button of a draft: what there is becomes the answer.
-    pub(super) fn stopped_by_user(&self, chat: ChatId, draft: i64) {
-        if let Some(InFlight { show, .. }) =
+    /// A draft that does not grow vanishes after 30 s (api-reference A5): it is shown again before.
+    pub(super) fn keep_drafts(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        let stale = self.live.asking.iter().filter_map(|(row, asked)| {
+            let (text, shown_ms) = asked.show.grown.as_ref()?;
+            let is_old = *shown_ms != 0 && shown_ms + DRAFT_KEEP_MS <= now.unix_ms;
+            (is_old && self.way(asked.lane.chat) == Way::Draft).then(|| (*row, Arc::clone(text)))
+        });
+        for (row, text) in stale.collect::<Vec<_>>() {
+            self.grown(db, row, &text, step, now)?;
+        }
+        Ok(())
+    }
+
+    /// The Stop button of a draft: what there is becomes the answer, at once; the worker, which may
+    /// be waiting for the next piece, finds out by itself and is not heard any more.
+    pub(super) fn stopped_by_user(
+        &mut self,
+        db: &Db,
+        chat: ChatId,
+        draft: i64,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let Some(InFlight { show, lease, taken_ms, .. }) =
             self.live.asking.get(&draft).filter(|asked| asked.lane.chat == chat)
-        {
-            show.cancel.store(true, Ordering::Relaxed);
+        else {
+            return Ok(());
+        };
+        show.cancel.store(true, Ordering::Relaxed);
+        let text = show.grown.as_ref().map(|(text, _)| text.trim()).unwrap_or_default();
+        if text.is_empty() || show.ended.is_some() {
+            return Ok(());
+        }
+        let reply = Reply {
+            text: text.to_owned(),
+            finish: Finish::Stopped,
+            usage: Usage::default(),
+            model: lease.model.clone(),
+        };
+        let took_ms = (now.unix_ms - taken_ms).max(0);
+        let asked = crate::daemon::event::Asked { inbox: draft, result: Ok(reply), took_ms };
+        match self.waits_for_preview(&asked) {
+            true => Ok(()),
+            false => self.asked(db, &asked, step, now),
         }
     }
 

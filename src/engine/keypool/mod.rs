@@ -314,16 +314,7 @@ impl Pool {
                 model.bench.keep_memory_of(&before.bench);
             }
         }
-        for ((model, key), at_ms) in &old.spent {
-            let name = old.models.get(*model).map(|model| &model.name);
-            let model = self.models.iter().position(|model| Some(&model.name) == name);
-            let fingerprint = old.fingerprint(*key);
-            let key =
-                self.keys.iter().position(|key| Some(&key.row.fingerprint) == fingerprint.as_ref());
-            if let (Some(model), Some(key)) = (model, key) {
-                self.spent.insert((model, key), *at_ms);
-            }
-        }
+        self.keep_spent_of(old);
         self.pause.keep_memory_of(&old.pause);
         self.region_told = old.region_told;
     }

@@ -151,6 +151,20 @@ impl Pool {
         }
     }
 
+    /// The same of the pool before the settings were read again: positions may have moved.
+    pub(super) fn keep_spent_of(&mut self, old: &Self) {
+        for ((model, key), at_ms) in &old.spent {
+            let name = old.models.get(*model).map(|model| &model.name);
+            let model = self.models.iter().position(|model| Some(&model.name) == name);
+            let fingerprint = old.fingerprint(*key);
+            let key =
+                self.keys.iter().position(|key| Some(&key.row.fingerprint) == fingerprint.as_ref());
+            if let (Some(model), Some(key)) = (model, key) {
+                self.spent.insert((model, key), *at_ms);
+            }
+        }
+    }
+
     /// What rests for the day was refused before now; when, no row tells.
     pub(super) fn remember_spent(&mut self, now: Now) {
         let moment = Moment::of(now);

@@ -111,6 +111,10 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "(The rest was stopped by the safety filter. You can ask again from another angle.)".to_owned()
         }
         Speech::NothingToAnswer => "I can't read this kind of message yet. Please tell me in words what you need.".to_owned(),
+        Speech::MediaLeftOut { files, limit } => {
+            let files = if *files == 1 { "One file".to_owned() } else { format!("{files} files") };
+            format!("{files} of your album left out: I can look at no more than {limit} each, and at ten files.")
+        }
         Speech::MediaTooLarge { limit } => format!(
             "That file is too large; I can take up to {limit}. Please shrink it or send only the part you need."
         ),

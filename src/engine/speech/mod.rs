@@ -155,6 +155,8 @@ pub enum Speech<'a> {
     NothingToAnswer,
     /// A file over `MEDIA_MAX`; the limit is already words.
     MediaTooLarge { limit: &'a str },
+    /// Files of an album that the answer knows nothing of.
+    MediaLeftOut { files: u32, limit: &'a str },
     /// A file of a kind that the model cannot read.
     MediaUnknown,
     /// `MEDIA_MAX=0`

@@ -52,6 +52,8 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::StoppedByFilter,
         Speech::NothingToAnswer,
         Speech::MediaTooLarge { limit: "10 MB" },
+        Speech::MediaLeftOut { files: 1, limit: "10 MB" },
+        Speech::MediaLeftOut { files: 2, limit: "10 MB" },
         Speech::MediaUnknown,
         Speech::MediaOff,
         Speech::MediaGone,

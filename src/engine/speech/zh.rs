@@ -95,6 +95,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::CutShort => "（回答达到长度上限，到此为止。回复“继续”我接着说。）".to_owned(),
         Speech::StoppedByFilter => "（后面的内容被安全过滤拦下了，只能说到这里。可以换个角度再问。）".to_owned(),
         Speech::NothingToAnswer => "这种消息我还看不懂。请用文字告诉我你想问什么。".to_owned(),
+        Speech::MediaLeftOut { files, limit } => {
+            format!("相册里有 {files} 个文件没有看：每个文件最多 {limit}，一次最多十个。")
+        }
         Speech::MediaTooLarge { limit } => format!("文件太大了，我最多能看 {limit}。请压缩一下，或只发需要的部分。"),
         Speech::MediaUnknown => "这种文件我看不了。我能看图片、语音、音频、PDF 和文本文件。".to_owned(),
         Speech::MediaOff => "这里只支持文字消息。请把内容用文字发给我。".to_owned(),

@@ -77,10 +77,10 @@ impl Inner {
             }
             "file" => {
                 let size = asked.at("size").count().unwrap_or(0).min(SIZE_MAX);
-                let bytes = match asked.at("text").text() {
-                    Some(text) => text.as_bytes().to_vec(),
-                    None => vec![b'x'; usize::try_from(size).ok()?],
-                };
+                // With a size, hex and text are how the file begins: `%PDF-`, say.
+                let mut bytes = unhex(asked.at("hex").str());
+                bytes.extend_from_slice(asked.at("text").str().as_bytes());
+                bytes.resize(bytes.len().max(usize::try_from(size).ok()?), b'x');
                 let (id, path) = (asked.at("file_id").text()?, asked.at("path").text()?);
                 lock(&self.state).put_file(id, path, bytes);
                 Some(done)
@@ -254,4 +254,10 @@ fn read_fault(asked: &Data) -> Option<Fault> {
         times: times.unwrap_or(1),
         outcome,
     })
+}
+
+/// Bytes from pairs of digits; whatever is none ends them.
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = (0..text.len()).step_by(2).map_while(|at| text.get(at..at + 2));
+    pairs.map_while(|pair| u8::from_str_radix(pair, 16).ok()).collect()
 }

@@ -56,6 +56,10 @@ impl State {
     ) -> Answer {
         match method {
             "sendmessage" => self.send_message(params, now_ms),
+            "sendrichmessage" if options.knows_rich => self.send_rich(params, now_ms),
+            "editmessagetext" if options.knows_rich && !params.get("rich_message").is_empty() => {
+                self.edit_rich(params, now_ms)
+            }
             "editmessagetext" => self.edit_message(params, now_ms),
             "editmessagereplymarkup" => self.edit_markup(params, now_ms),
             "deletemessage" => self.delete_message(params),
@@ -152,7 +156,7 @@ impl State {
     }
 
     /// A message that has passed every check but is not in the chat yet.
-    fn new_message(
+    pub(super) fn new_message(
         &mut self,
         method: &str,
         params: &Params,
@@ -179,7 +183,7 @@ impl State {
         })
     }
 
-    fn message_data(&mut self, sent: &Sent, now_ms: i64) -> Data {
+    pub(super) fn message_data(&mut self, sent: &Sent, now_ms: i64) -> Data {
         let mut message = map([
             ("message_id", sent.id.into()),
             ("date", (sent.at_ms / 1_000).into()),
@@ -221,7 +225,7 @@ impl State {
     }
 
     /// The bot's message that an edit is about.
-    fn editable(&mut self, params: &Params) -> Result<&mut Sent, Refusal> {
+    pub(super) fn editable(&mut self, params: &Params) -> Result<&mut Sent, Refusal> {
         let chat = self.target(params)?;
         let id = params.int("message_id", 0, 0, i64::MAX);
         if id == 0 {

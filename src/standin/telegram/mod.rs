@@ -8,6 +8,7 @@ mod methods;
 mod params;
 mod poll;
 mod profile;
+mod rich;
 mod state;
 mod text;
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub keep_last: usize,
     /// Whether the server is new enough for `sendMessageDraft`.
     pub knows_drafts: bool,
+    /// Whether it is new enough for `sendRichMessage` (Bot API 10.1).
+    pub knows_rich: bool,
     /// Where the time comes from.
     pub clock: Clock,
     /// Whether, under `/control/`, the stand-in is steered over HTTP: [`CONTROL`] for scripts.

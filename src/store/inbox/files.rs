@@ -27,6 +27,27 @@ pub fn add_media(db: &Connection, id: i64, n: usize, media: &Media) -> Result<()
     Ok(())
 }
 
+/// Notes that a file of a waiting question's album is left out, so that its answer can say so.
+///
+/// # Errors
+/// As SQLite says.
+pub fn leave_out(db: &Connection, id: i64) -> Result<()> {
+    db.prepare_cached("UPDATE inbox SET left_out = left_out + 1 WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// How many files of a question were left out.
+///
+/// # Errors
+/// As SQLite says.
+pub fn left_out(db: &Connection, id: i64) -> Result<u32> {
+    Ok(db
+        .prepare_cached("SELECT left_out FROM inbox WHERE id = ?1")?
+        .query_row([id], |row| row.get(0))
+        .optional()?
+        .unwrap_or(0))
+}
+
 /// This person's waiting question of this album in this chat, with how many files it has.
 ///
 /// # Errors
