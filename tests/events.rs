@@ -1,5 +1,7 @@
 //! `docs/events.md` and the log calls of the source name the same events, with the same levels and fields.
 
+#![allow(clippy::unwrap_used, reason = "in a test, what cannot be had fails it")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

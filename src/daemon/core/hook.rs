@@ -122,7 +122,7 @@ impl State {
         self.live.hook.set = true;
         let overwritten = self.live.hook.overwritten;
         if overwritten == 0 {
-            log::info!("webhook set: Telegram delivers updates to WEBHOOK_URL");
+            log::info!(target: "webhook.set", "webhook set: Telegram delivers updates to WEBHOOK_URL");
         }
         self.hook_heard(now);
         // Somebody who sets theirs again is found at the next look, not in a race with ours.
@@ -151,6 +151,7 @@ impl State {
         let hook = &mut self.live.hook;
         if error_ms > hook.last_error_ms && error_ms > hook.last_delivery_ms {
             log::warn!(
+                target: "webhook.undelivered", waiting = info.pending;
                 "webhook: Telegram could not deliver: {}: {} updates wait there",
                 info.last_error,
                 info.pending
@@ -166,7 +167,7 @@ impl State {
             // A token that is known no more has no webhook either.
             None | Some(SendFailure::Telegram(TelegramError::Unauthorized)) => {
                 self.live.hook.removed = true;
-                log::info!("webhook removed: further updates wait at Telegram");
+                log::info!(target: "webhook.parted", "webhook removed: further updates wait at Telegram");
             }
             Some(failure) => self.hook_failed("deleteWebhook", failure, step, now),
         }
@@ -179,7 +180,7 @@ impl State {
         hook.overwritten = hook.overwritten.saturating_add(1);
         let what = if info.url.is_empty() { "removed" } else { "replaced by another" };
         if hook.overwritten.is_power_of_two() {
-            log::warn!("webhook: ours was {what}, {} updates wait: it is set again", info.pending);
+            log::warn!(target: "webhook.again", waiting = info.pending; "webhook: ours was {what}, {} updates wait: it is set again", info.pending);
         }
         let polling = &mut self.live.polling;
         polling.not_before_ms = now.unix_ms;
@@ -199,7 +200,7 @@ impl State {
         polling.failures = 0;
         if hook.overwritten < OVERWRITTEN_MAX {
             if !polling.trouble.is_empty() {
-                log::info!("webhook: Telegram answers again");
+                log::info!(target: "webhook.recovered", "webhook: Telegram answers again");
             }
             polling.trouble.clear();
             polling.unready = false;
@@ -247,7 +248,7 @@ impl State {
         polling.unready |=
             refused || !is_set && polling.failures >= poll::FAILURES_UNREADY || is_set && stale;
         if polling.trouble != trouble {
-            log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
+            log::warn!(target: "webhook.failed", times = polling.failures; "{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
             polling.trouble = trouble;
         }
         polling.not_before_ms = now.unix_ms + wait_ms;

@@ -55,9 +55,11 @@ impl Certificate {
                 match load(&self.files) {
                     Ok(config) => {
                         self.config = config;
-                        log::info!("webhook: the certificate has changed: the new one is used");
+                        log::info!(target: "certificate.new", "webhook: the certificate has changed: the new one is used");
                     }
-                    Err(why) => log::error!("{why}; the certificate in use stays"),
+                    Err(why) => {
+                        log::error!(target: "certificate.refused", "{why}; the certificate in use stays")
+                    }
                 }
             }
         }

@@ -248,7 +248,7 @@ impl Hall {
         }
         match head.body {
             Body::Length(length) if length > BODY_BYTES_MAX => {
-                log::warn!("webhook: a body of {length} bytes is refused: no update is so large");
+                log::warn!(target: "webhook.refused", "webhook: a body of {length} bytes is refused: no update is so large");
                 Err(413)
             }
             Body::Length(length) => usize::try_from(length).map_err(|_| 413),
@@ -279,6 +279,7 @@ impl Hall {
             refused.told = Some(now);
             let count = std::mem::take(&mut refused.count);
             log::warn!(
+                target: "webhook.refused",
                 "webhook: {count} requests refused, the last from {}: not a delivery of Telegram",
                 peer.ip()
             );
