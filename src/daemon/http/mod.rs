@@ -100,11 +100,13 @@ async fn converse(stream: TcpStream, guard: &Guard, shared: &Shared) -> io::Resu
         };
         // Nothing here takes a body, so none is read: what follows it cannot be told from a request.
         let keep_alive = head.keep_alive && head.body == Body::None && served < REQUESTS_MAX;
-        #[cfg(feature = "profiling")]
-        let profile = profile::reply(&head, guard).await;
         #[cfg(not(feature = "profiling"))]
-        let profile = None;
-        let reply = profile.unwrap_or_else(|| reply::reply(&head, guard, shared));
+        let reply = reply::reply(&head, guard, shared);
+        #[cfg(feature = "profiling")]
+        let reply = match profile::reply(&head, guard).await {
+            Some(profile) => profile,
+            None => reply::reply(&head, guard, shared),
+        };
         let bytes = reply.bytes(head.method == "HEAD", keep_alive, shared.now_ms());
         if !keep_alive {
             return conn.finish(&bytes).await;
