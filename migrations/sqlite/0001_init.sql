@@ -157,6 +157,10 @@ CREATE TABLE session (
   rounds_max INTEGER NOT NULL,
   opened_ms  INTEGER NOT NULL,
   last_ms    INTEGER NOT NULL,
+  -- the session before this one, whose rounds were spent; its turns go along until they are summed up
+  follows    INTEGER NOT NULL DEFAULT 0,
+  -- 1: `summary` holds it, or nothing could be made of it
+  summed     INTEGER NOT NULL DEFAULT 0,
   summary    TEXT NOT NULL DEFAULT '',
   UNIQUE (chat_id, topic_id, user_id)
 ) STRICT;

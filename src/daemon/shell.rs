@@ -379,14 +379,14 @@ fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener,
     let listener = super::http::webhook::spawn(webhook, events)?;
     let addr = listener.addr;
     log::info!(
-        target: "webhook.listening",
+        target: "webhook.listening", tls = webhook.tls.is_some();
         "webhook: listening on {addr}, {}",
         if webhook.tls.is_some() { "with TLS" } else { "without TLS: a proxy has to provide it" }
     );
     if webhook.tls.is_none() && !addr.ip().to_canonical().is_loopback() {
         log::warn!(
             target: "webhook.open",
-            "WEBHOOK_ADDR: {addr} is not loopback, and without TLS messages and the secret can be              read on the way: only for a proxy in one's own network"
+            "WEBHOOK_ADDR: {addr} is not loopback, and without TLS messages and the secret can be read on the way: only for a proxy in one's own network"
         );
     }
     Ok(listener)

@@ -49,10 +49,10 @@ pub fn extend(db: &Db, names: Names, upto: i64, dice: u64) -> Result<Names> {
     let taken: bool = db
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM history WHERE remote_id != 0
-               AND remote_id BETWEEN ?1 AND ?2)",
+               AND remote_id BETWEEN ?1 AND ?2 AND remote_id != ?3 + id)",
         )?
         .query_row(
-            params![base.saturating_add(from).saturating_add(1), base.saturating_add(upto)],
+            params![base.saturating_add(from).saturating_add(1), base.saturating_add(upto), base],
             |row| row.get(0),
         )?;
     let base = if taken { redraw(db, names, dice)?.base } else { base };

@@ -77,6 +77,8 @@ pub(super) struct Cursor {
     /// The last local id that this run or an earlier one may have sent.
     tried: i64,
     ready: Option<Ready>,
+    /// The body of a request that is done, for the next one.
+    spare: String,
     /// Rows known to be there, not yet written down as such.
     arrived: Vec<Claimed>,
     /// Rows that an insert found there, to be compared with ours, at most this many at a time.
@@ -92,6 +94,7 @@ impl Cursor {
             after: 0,
             tried: 0,
             ready: None,
+            spare: String::new(),
             arrived: Vec::new(),
             found_there: Vec::new(),
             marks: MARKS_MAX,
@@ -166,6 +169,13 @@ impl SyncRun {
         self.write_down_arrived(db)
     }
 
+    /// Takes back what a carried-out request was written in.
+    pub(super) fn reuse(&mut self, request: Request) {
+        if let Some(body) = request.body {
+            self.cursor.spare = body;
+        }
+    }
+
     pub(super) fn write_down_arrived(&mut self, db: &Db) -> Result<()> {
         let arrived = std::mem::take(&mut self.cursor.arrived);
         rows::history_sent(db, &arrived)
@@ -174,7 +184,7 @@ impl SyncRun {
     /// The next rows within what is named.
     fn claim(&mut self, db: &Db) -> Result<Option<Ready>> {
         let cursor = &mut self.cursor;
-        let mut batch = Batch::new(cursor.size.bytes);
+        let mut batch = Batch::within(std::mem::take(&mut cursor.spare), cursor.size.bytes);
         let id_column = !self.generated;
         let upto = cursor.names.upto.min(self.newest);
         let mut claimed = rows::claim_history(

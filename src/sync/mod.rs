@@ -269,7 +269,9 @@ impl SyncRun {
             if self.options.retry_parked {
                 rows::unpark(db, table)?;
             }
-            self.report.table(table).parked_before = rows::backlog(db, table)?.1;
+            let (waiting, parked) = rows::backlog(db, table)?;
+            self.report.total += waiting;
+            self.report.table(table).parked_before = parked;
         }
         Ok(None)
     }
@@ -358,7 +360,10 @@ impl SyncRun {
         if self.report.error.is_none() {
             meta::set(db, LAST_ERROR, "")?;
         }
-        meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
+        // A run that sent nothing learned nothing.
+        if self.generated || self.report.history.sent > 0 {
+            meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
+        }
         rows::end_lease(db, &self.options.holder)
     }
 
@@ -398,7 +403,10 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
                 prepared?;
                 let (now, dice) = ((outside.now)(), (outside.dice)());
                 store.write(Durability::Process, |db| run.settle(db, &result, now, dice))?;
-                (outside.progress)(run.report());
+                run.reuse(request);
+                let Report { history, registry, requests, total, .. } = run.report();
+                let done = history.sent + history.already + registry.sent + registry.already;
+                (outside.tell)(format_args!("sync: {done} of {total} rows, {requests} requests"));
             }
         }
     }
@@ -414,9 +422,12 @@ pub struct Outside<'a> {
     pub wait: &'a mut dyn FnMut(i64),
     /// 64 random bits.
     pub dice: &'a mut dyn FnMut() -> u64,
-    /// Told after each request.
-    pub progress: &'a mut dyn FnMut(&Report),
+    /// How far it is, in one line, as often as there is news.
+    pub tell: Tell<'a>,
 }
+
+/// Shows one line of progress to whoever watches, or nobody; formatted only when it is shown.
+pub type Tell<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);
 
 #[cfg(test)]
 mod tests;

@@ -171,7 +171,7 @@ fn run(
                 dice = dice.rotate_left(7) ^ 0x5555;
                 dice
             },
-            progress: &mut |_| {},
+            tell: &mut |_| {},
         },
     )
     .unwrap()
@@ -390,7 +390,7 @@ fn a_row_too_large_to_be_read_back_is_known_by_its_number() {
             },
             wait: &mut |_| {},
             dice: &mut || 5,
-            progress: &mut |_| {},
+            tell: &mut |_| {},
         },
     )
     .unwrap();

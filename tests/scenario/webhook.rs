@@ -1,10 +1,11 @@
 //! Webhook mode from the outside (contract §2, §5.1, §6): Telegram delivers instead of being asked.
 //! Kills while updates are delivered are in `kill`.
 
-use crate::world::{World, gemini_options};
+use crate::world::{World, gemini_options, own_address};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use svs_bot::standin::gemini::{self, Act};
 use svs_bot::standin::telegram::Outcome;
@@ -25,7 +26,8 @@ fn hooked(settings: &[(&str, &str)]) -> (World, String) {
 }
 
 pub(crate) fn prepared(settings: &[(&str, &str)], gemini: gemini::Options) -> (World, String) {
-    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let addr = own_address(NUMBER.fetch_add(1, Ordering::Relaxed), 8_443);
     let mut all =
         vec![("WEBHOOK_URL", URL), ("WEBHOOK_SECRET", SECRET), ("WEBHOOK_ADDR", addr.as_str())];
     all.extend_from_slice(settings);
@@ -342,4 +344,40 @@ fn changing_between_polling_and_webhook_loses_and_doubles_nothing() {
     }
     world.run();
     world.expect_nothing_more();
+}
+
+#[test]
+fn a_database_that_refuses_loses_no_delivery() {
+    let (world, addr) = hooked(&[]);
+    world.say(7, 7, "before");
+    world.expect(7, "before");
+    let path = world.data_dir().join("svs-bot.db");
+    let holder = rusqlite::Connection::open(path).unwrap();
+    holder.busy_timeout(Duration::from_secs(60)).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for n in 0..6 {
+        world.say(20 + n, 20 + n, &format!("meanwhile {n}."));
+    }
+    world.until_log("nothing is lost");
+    // Nobody is told that it is stored while it is not.
+    assert_ne!(deliver(&addr, SECRET, &update(9_000_001, 7, "by hand.")), 200);
+    assert!(world.telegram.pending() >= 6);
+    holder.execute_batch("ROLLBACK").unwrap();
+    for n in 0..6 {
+        world.expect(20 + n, &format!("meanwhile {n}."));
+    }
+    assert_eq!(deliver(&addr, SECRET, &update(9_000_001, 7, "by hand.")), 200);
+    world.expect(7, "by hand.");
+    world.expect_nothing_more();
+}
+
+#[test]
+fn a_server_that_knows_no_webhook_info_is_no_reason_to_be_unready() {
+    let (world, _) = prepared(&[], gemini_options());
+    world.fault("getwebhookinfo", None, 1_000, Outcome::Refuse(404, "Not Found".into()));
+    world.run();
+    world.say(7, 7, "hello");
+    world.expect(7, "hello");
+    world.until_log("getWebhookInfo");
+    world.until("readiness", || world.is_ready().then_some(()));
 }

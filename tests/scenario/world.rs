@@ -88,7 +88,7 @@ impl World {
         })
         .unwrap();
         let gemini = Gemini::start(gemini).unwrap();
-        let http = own_address(number);
+        let http = own_address(number, 9_464);
         let usual = [
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_API_URL", telegram.url()),
@@ -402,10 +402,10 @@ impl Drop for World {
     }
 }
 
-/// An address of the loopback network that no other test uses, nor any outgoing connection.
-fn own_address(number: u32) -> String {
+/// An address of the loopback network that nobody else uses who gives this number and port, nor any outgoing connection.
+pub(crate) fn own_address(number: u32, port: u16) -> String {
     let pid = std::process::id();
-    format!("127.{}.{}.{}:9464", 64 + pid / 250 % 180, pid % 250, 1 + number % 250)
+    format!("127.{}.{}.{}:{port}", 64 + pid / 250 % 180, pid % 250, 1 + number % 250)
 }
 
 /// The last text of the last turn.

@@ -319,7 +319,7 @@ fn no_request_spends_quota_or_changes_anything() {
 fn items_of(place: &Place, call: Call<'_>) {
     telegram::items(&place.config, &healthy(), true, call);
     gemini::items(&place.config, &mut |_, request| call(request));
-    supabase::items(&place.config, call);
+    supabase::items(&place.config, true, call);
 }
 
 fn with_supabase(key: &'static str) -> impl Fn(&mut Config) {
@@ -362,6 +362,9 @@ fn what_trips_people_at_supabase_is_named() {
     ] {
         check(&place(with_supabase(key)), &healthy(), "", &odd, (code, part));
     }
+    let weaker = Local { generated_ids: true, ..healthy() };
+    let part = "run migrations/supabase/0003_ids.sql";
+    check(&place(with_supabase("sb_secret_a")), &weaker, "", &[], (0, part));
 }
 
 #[test]

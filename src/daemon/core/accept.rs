@@ -225,6 +225,7 @@ impl State {
                     name,
                     slot,
                     ask.rounds_max,
+                    self.follows_after_ms(now),
                     now.unix_ms,
                 )?
             }

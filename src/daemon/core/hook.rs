@@ -11,7 +11,7 @@ use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
 use crate::wire::telegram::{TelegramError, WebhookInfo};
 
 /// Between two questions how deliveries go (contract §6).
-const INFO_EVERY_MS: i64 = MINUTE_MS;
+const INFO_EVERY_MS: i64 = 30 * SECOND_MS;
 /// After so many times in a row that ours was gone, somebody else uses the token.
 const OVERWRITTEN_MAX: u32 = 3;
 /// The instant of the last delivery is written down no more often than this.
@@ -98,6 +98,9 @@ impl State {
                 self.live.offset = 0;
                 meta::set(db, keep::NEXT_OFFSET, "0")?;
             }
+            if self.live.polling.last_ok_ms != 0 {
+                self.live.polling.last_ok_ms = now.unix_ms;
+            }
             let hook = &mut self.live.hook;
             hook.last_delivery_ms = now.unix_ms;
             if hook.noted_ms + DELIVERY_NOTED_EVERY_MS <= now.unix_ms {
@@ -164,23 +167,28 @@ impl State {
     pub(super) fn unhooked(&mut self, failure: Option<&SendFailure>, step: &mut Step, now: Now) {
         self.live.polling.in_flight = false;
         match failure {
-            // A token that is known no more has no webhook either.
-            None | Some(SendFailure::Telegram(TelegramError::Unauthorized)) => {
+            // A token that is known no more has no webhook either, nor a server that knows none.
+            None
+            | Some(SendFailure::Telegram(
+                TelegramError::Unauthorized
+                | TelegramError::NotFound
+                | TelegramError::MethodUnknown,
+            )) => {
                 self.live.hook.removed = true;
-                log::info!(target: "webhook.parted", "webhook removed: further updates wait at Telegram");
+                log::info!(target: "webhook.unset", "webhook removed: further updates wait at Telegram");
             }
             Some(failure) => self.hook_failed("deleteWebhook", failure, step, now),
         }
     }
 
-    /// Somebody took our webhook away or set another: it is set again, once a minute at most.
+    /// Somebody took our webhook away or set another: it is set again, at once and then at every look.
     fn hook_gone(&mut self, info: &WebhookInfo, now: Now) {
         let hook = &mut self.live.hook;
         hook.set = false;
         hook.overwritten = hook.overwritten.saturating_add(1);
         let what = if info.url.is_empty() { "removed" } else { "replaced by another" };
         if hook.overwritten.is_power_of_two() {
-            log::warn!(target: "webhook.again", waiting = info.pending; "webhook: ours was {what}, {} updates wait: it is set again", info.pending);
+            log::warn!(target: "webhook.replaced", waiting = info.pending; "webhook: ours was {what}, {} updates wait: it is set again", info.pending);
         }
         let polling = &mut self.live.polling;
         polling.not_before_ms = now.unix_ms;
@@ -218,10 +226,12 @@ impl State {
         self.live.polling.failures = self.live.polling.failures.saturating_add(1);
         let backoff_ms = self.backoff_ms(self.live.polling.failures);
         let is_set = self.live.hook.set;
-        let refused = matches!(
-            failure,
-            SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
-        );
+        let refused = match failure {
+            SendFailure::Telegram(TelegramError::Unauthorized) => true,
+            // A token that was good for setWebhook is known: then it is the method that is not.
+            SendFailure::Telegram(TelegramError::NotFound) => !is_set,
+            _ => false,
+        };
         let (wait_ms, trouble) = match failure {
             _ if refused && first_contact && self.live.phase == Phase::Running => {
                 self.live.end = Some(End::TokenRefused(poll::token_refused()));
@@ -243,14 +253,23 @@ impl State {
             }
         };
         let polling = &mut self.live.polling;
-        // Deliveries go on while only the question about them fails.
-        let stale = now.unix_ms - polling.last_ok_ms > POLL_STALE_MS;
+        // Deliveries may go on while only the question about them fails, and are a sign of life too.
+        let stale = now.unix_ms - polling.last_ok_ms > POLL_STALE_MS && is_away(failure);
         polling.unready |=
             refused || !is_set && polling.failures >= poll::FAILURES_UNREADY || is_set && stale;
         if polling.trouble != trouble {
-            log::warn!(target: "webhook.failed", times = polling.failures; "{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
+            log::warn!(target: "webhook.failed", "{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
             polling.trouble = trouble;
         }
         polling.not_before_ms = now.unix_ms + wait_ms;
     }
+}
+
+/// Nobody is there, or nobody who can answer.
+fn is_away(failure: &SendFailure) -> bool {
+    matches!(
+        failure,
+        SendFailure::Net(_)
+            | SendFailure::Telegram(TelegramError::Server { .. } | TelegramError::NotJson { .. })
+    )
 }

@@ -13,6 +13,7 @@ mod poll;
 mod send;
 mod show;
 pub mod start;
+mod summary;
 mod sync;
 mod talk;
 mod tell;
@@ -131,6 +132,7 @@ pub(crate) struct Live {
     pub(crate) asking: BTreeMap<i64, Asked>,
     /// Models a question was refused by already, so that it goes on elsewhere.
     pub(crate) tried: BTreeMap<i64, Vec<String>>,
+    pub(crate) summaries: summary::Summaries,
     pub(crate) shows: show::Shows,
     pub(crate) sending: BTreeSet<i64>,
     pub(crate) calls: usize,
@@ -306,6 +308,7 @@ impl State {
         }
         self.keep_house(db, step, now)?;
         self.start_asking(db, step, now)?;
+        self.start_summary(db, step, now)?;
         self.start_sending(db, step, now)?;
         self.start_polling(step, now);
         self.start_sync(db, step, now)?;
@@ -403,8 +406,8 @@ impl State {
             consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
         }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        let takes_in = self.live.phase == Phase::Running || self.must_unhook();
-        if !self.live.polling.in_flight && takes_in {
+        let unhooks = self.must_unhook() && !self.live.polling.in_flight;
+        if unhooks || self.wants_telegram() && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.config.supabase.is_some() && !self.live.sync_in_flight {

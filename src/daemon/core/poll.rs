@@ -44,11 +44,13 @@ impl State {
             self.live.me_in_flight = true;
             step.jobs.push(Job::Me);
         }
+        let named = self.is_named();
         if self.is_hooked() {
-            return self.start_hook(step, now);
+            if named {
+                self.start_hook(step, now);
+            }
+            return;
         }
-        // Decisions need our own name; an earlier start has left it in the rows.
-        let named = self.live.me_known || !self.policy.bot_name.is_empty();
         let polling = &mut self.live.polling;
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
@@ -61,6 +63,18 @@ impl State {
             let offset = if quiet { 0 } else { self.live.offset };
             step.jobs.push(Job::Poll { offset, timeout_s, limit });
         }
+    }
+
+    /// Decisions need our own name; an earlier start has left it in the rows.
+    fn is_named(&self) -> bool {
+        self.live.me_known || !self.policy.bot_name.is_empty()
+    }
+
+    /// Whether a poll or getMe is to be started when its time has come; what is under way wakes the
+    /// loop by its end.
+    pub(super) fn wants_telegram(&self) -> bool {
+        let live = &self.live;
+        !live.me_known && !live.me_in_flight || self.is_named() && !live.polling.in_flight
     }
 
     pub(super) fn polled(

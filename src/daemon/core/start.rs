@@ -24,14 +24,23 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says, or the operating system gives no randomness.
-    pub fn new(
+    pub fn new(store: Store, config: Config, dry_run: bool, drain: bool, now: Now) -> Result<Self> {
+        let fresh = secret_hash::random_bytes().unwrap_or_default();
+        Self::with_dice(store, config, dry_run, drain, &fresh, now)
+    }
+
+    /// [`Core::new`] with its randomness given: the same bytes and events make the same turns.
+    ///
+    /// # Errors
+    /// As SQLite says.
+    pub fn with_dice(
         mut store: Store,
         config: Config,
         dry_run: bool,
         drain: bool,
+        fresh: &[u8],
         now: Now,
     ) -> Result<Self> {
-        let fresh = secret_hash::random_bytes().unwrap_or_default();
         let bot_id = policy::from_config(&config, "").bot.0.to_string();
         let salt = store.write(Durability::Process, |tx| {
             // Another bot's updates have other numbers: its offset must not skip ours.
@@ -42,7 +51,7 @@ impl Core {
                 meta::set(tx, keep::MENU, "")?;
                 meta::set(tx, keep::LAST_DELIVERY, "0")?;
             }
-            ledger::install_salt(tx, &secret_hash::hex(&fresh))
+            ledger::install_salt(tx, &secret_hash::hex(fresh))
         })?;
         let db = &store.db;
         let bot_name = meta::get(db, keep::BOT_NAME)?.filter(|name| !name.is_empty());
@@ -53,7 +62,7 @@ impl Core {
             masker: masker(&config),
             key_secrets: config.keys.iter().map(|key| key.secret.clone()).collect(),
             metrics: Metrics::new(pool::models(&config)),
-            dice: WyRand::new_seed(seed(&fresh)),
+            dice: WyRand::new_seed(seed(fresh)),
             data_version: meta::data_version(db)?,
             salt,
             live: Live {
@@ -67,6 +76,7 @@ impl Core {
                 commands_set: false,
                 asking: BTreeMap::new(),
                 tried: BTreeMap::new(),
+                summaries: super::summary::Summaries::default(),
                 shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
                 calls: 0,
@@ -111,6 +121,17 @@ impl Core {
     /// A copy of the counters.
     pub fn metrics(&self) -> Metrics {
         self.state.metrics.clone()
+    }
+
+    /// How much is held in memory of what is under way, by name; all zero when nothing is.
+    pub fn in_hand(&self) -> [(&'static str, usize); 4] {
+        let live = &self.state.live;
+        [
+            ("asking", live.asking.len()),
+            ("sending", live.sending.len()),
+            ("calls", live.calls),
+            ("tried", live.tried.len()),
+        ]
     }
 
     /// Whether `/reload` asked for the settings to be read again; asks once.

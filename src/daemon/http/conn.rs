@@ -13,11 +13,11 @@ use tokio::time::{timeout, timeout_at};
 
 /// From the first byte of a head (or the connection) to its end; then 408.
 pub(super) const HEAD_TIMEOUT: Duration =
-    Duration::from_millis(if cfg!(test) { 500 } else { 5_000 });
+    Duration::from_millis(if cfg!(test) { 2_000 } else { 5_000 });
 /// An open connection without a request.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 /// A body, from its first byte to its last.
-const BODY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 500 } else { 20_000 });
+const BODY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 20_000 });
 /// A reply that is not taken in that time.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is read and dropped after a refusal, so that the reply arrives instead of a reset.

@@ -55,10 +55,10 @@ impl Certificate {
                 match load(&self.files) {
                     Ok(config) => {
                         self.config = config;
-                        log::info!(target: "certificate.new", "webhook: the certificate has changed: the new one is used");
+                        log::info!(target: "webhook.certificate", "webhook: the certificate has changed: the new one is used");
                     }
                     Err(why) => {
-                        log::error!(target: "certificate.refused", "{why}; the certificate in use stays")
+                        log::error!(target: "webhook.certificate", "{why}; the certificate in use stays")
                     }
                 }
             }

@@ -42,9 +42,11 @@ const STORE_WITHIN: Duration = Duration::from_secs(20);
 /// What Telegram is asked to wait before it delivers again.
 const RETRY_AFTER_S: u32 = 2;
 /// How long an end waits for replies that are under way.
-const CLOSE_WITHIN: Duration = Duration::from_secs(2);
-/// Refused requests are logged this often.
-const REFUSED_EVERY: Duration = Duration::from_secs(60);
+const CLOSE_WITHIN: Duration = Duration::from_secs(if cfg!(test) { 30 } else { 2 });
+/// Refused requests are logged at once, then after a wait that doubles from the first to the last: a public
+/// port is knocked at all day.
+const REFUSED_EVERY_MIN: Duration = Duration::from_secs(60);
+const REFUSED_EVERY_MAX: Duration = Duration::from_secs(3_600);
 /// TLS and JSON of bounded depth fit; only touched pages count.
 const STACK_BYTES: usize = 256 * 1_024;
 
@@ -95,6 +97,22 @@ struct Hall {
 struct Refused {
     count: u64,
     told: Option<Instant>,
+    wait: Duration,
+}
+
+impl Refused {
+    /// Counts one more; the number of those that have not been told, when it is time to.
+    fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        let quiet = self.told.map(|told| now.duration_since(told));
+        if quiet.is_some_and(|quiet| quiet < self.wait) {
+            return None;
+        }
+        let is_new = quiet.is_none_or(|quiet| quiet > REFUSED_EVERY_MAX * 2);
+        self.wait = if is_new { REFUSED_EVERY_MIN } else { self.wait * 2 }.min(REFUSED_EVERY_MAX);
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
 }
 
 /// Opens the listener and serves it on a thread of its own.
@@ -199,7 +217,7 @@ async fn converse(tcp: TcpStream, peer: SocketAddr, hall: &Hall, mark: &Mark) ->
             Read::Head(head) => head,
             Read::Gone => return Ok(()),
             Read::Bad(status) => {
-                hall.refuse(peer);
+                hall.refuse(peer, status);
                 return conn.finish(&reply(status, false)).await;
             }
         };
@@ -207,7 +225,7 @@ async fn converse(tcp: TcpStream, peer: SocketAddr, hall: &Hall, mark: &Mark) ->
         wait = IDLE_TIMEOUT;
         let length = match hall.admit(&head) {
             Err(status) => {
-                hall.refuse(peer);
+                hall.refuse(peer, status);
                 // Whatever body follows is left unread, so nothing can follow it.
                 return conn.finish(&reply(status, false)).await;
             }
@@ -247,10 +265,7 @@ impl Hall {
             return Err(405);
         }
         match head.body {
-            Body::Length(length) if length > BODY_BYTES_MAX => {
-                log::warn!(target: "webhook.refused", "webhook: a body of {length} bytes is refused: no update is so large");
-                Err(413)
-            }
+            Body::Length(length) if length > BODY_BYTES_MAX => Err(413),
             Body::Length(length) => usize::try_from(length).map_err(|_| 413),
             Body::None => Ok(0),
             Body::Chunked => Err(411),
@@ -271,16 +286,12 @@ impl Hall {
     }
 
     /// Counts what had no business here; says so at once, and then now and then.
-    fn refuse(&self, peer: SocketAddr) {
-        let now = monotonic();
+    fn refuse(&self, peer: SocketAddr, status: u16) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.count += 1;
-        if refused.told.is_none_or(|told| now.duration_since(told) >= REFUSED_EVERY) {
-            refused.told = Some(now);
-            let count = std::mem::take(&mut refused.count);
+        if let Some(count) = refused.add(monotonic()) {
             log::warn!(
-                target: "webhook.refused",
-                "webhook: {count} requests refused, the last from {}: not a delivery of Telegram",
+                target: "webhook.refused", count;
+                "webhook: {count} requests refused, the last from {} with {status}: no delivery of Telegram",
                 peer.ip()
             );
         }

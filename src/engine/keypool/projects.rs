@@ -15,7 +15,8 @@ use super::Pool;
 use super::bench::Refusal;
 use super::pair::{Moment, Reason};
 use super::rows::ApartRow;
-use super::settle::{Notice, number};
+use super::settle::{Lease, Notice, number};
+use crate::calendar::pacific_day;
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 
 /// An answer to a request sent so long after the other's refusal proves that they do not share it.
@@ -31,7 +32,7 @@ const COMPLETE_TENTHS: u64 = 9;
 /// Counts may be above Gemini's by requests in flight or lost: so many, and one in so many.
 const SLACK: u64 = 2;
 const SLACK_ONE_IN: u64 = 50;
-/// From so many such refusals in a row on, the others are held back: so long, doubled each time.
+/// From so many such refusals in a row on, the others are held back: so long, four times as long each time.
 const HOLD_FROM: u32 = 4;
 const HOLD_MS_MIN: i64 = 15 * SECOND_MS;
 const HOLD_MS_MAX: i64 = HOUR_MS;
@@ -89,19 +90,35 @@ impl Pool {
     /// Many keys refused one after the other though each has hardly used the model share what is used
     /// up, whichever of them belong together: the others are tried one by one and ever more rarely.
     pub(super) fn hold_by(&mut self, key: usize, model: usize, quiet: bool, moment: Moment) {
+        self.spent.entry((model, key)).or_insert(moment.now_ms);
         let is_inferable = self.keys.get(key).is_some_and(|key| !key.declared);
         let Some(model) = self.models.get_mut(model).filter(|_| quiet && is_inferable) else {
             return;
         };
         model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
-        if let Some(times) = model.spent_in_a_row.checked_sub(HOLD_FROM) {
-            let hold_ms = (HOLD_MS_MIN << times.min(16)).min(HOLD_MS_MAX);
-            model.held_until_ms = (moment.now_ms + hold_ms).min(moment.midnight_ms);
+        model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
+    }
+
+    /// What was used up yesterday tells nothing today.
+    pub(super) fn begin_day(&mut self, day: i64) {
+        if self.spent.values().any(|at_ms| pacific_day(*at_ms) < day) {
+            self.spent.clear();
+            for model in &mut self.models {
+                (model.spent_in_a_row, model.held_until_ms) = (0, 0);
+            }
         }
     }
 
-    /// A request of this key, sent at that instant, was answered.
-    pub(super) fn seen_answered(&mut self, key: usize, model: usize, sent_ms: UnixMs, day: i64) {
+    /// A request, sent at that instant, was answered: whoever was used up before shares nothing.
+    pub(super) fn seen_answered(
+        &mut self,
+        lease: &Lease,
+        pair: usize,
+        sent_ms: Option<UnixMs>,
+        moment: Moment,
+    ) {
+        let (key, model, day) = (lease.key, self.model_of_pair(pair), moment.day);
+        let sent_ms = sent_ms.unwrap_or(moment.now_ms);
         if self.keys.get(key).is_none_or(|key| key.declared) {
             return;
         }
@@ -136,11 +153,19 @@ impl Pool {
 
     /// What rests for the day was refused before now; when, no row tells.
     pub(super) fn remember_spent(&mut self, now: Now) {
-        for (at, key) in self.keys.iter().enumerate().filter(|(_, key)| !key.declared) {
+        let moment = Moment::of(now);
+        let keys = self.keys.iter().enumerate().filter(|(_, key)| !key.declared);
+        let keys: Vec<_> = keys.map(|(at, key)| (at, key.project)).collect();
+        for (at, project) in keys {
             for model in 0..self.models.len() {
-                let pair = self.pair_of(self.pair_at(key.project, model));
+                let pair = self.pair_of(self.pair_at(project, model));
                 if pair.reason == Reason::Day && pair.until_ms > now.unix_ms {
+                    let quiet = pair.is_quiet(self.limits_of(pair, model), true, moment);
                     self.spent.insert((model, at), now.unix_ms);
+                    if let Some(model) = self.models.get_mut(model).filter(|_| quiet) {
+                        model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
+                        model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
+                    }
                 }
             }
         }
@@ -260,4 +285,11 @@ impl Pool {
         }
         true
     }
+}
+
+fn held_until_ms(refused_in_a_row: u32, moment: Moment) -> UnixMs {
+    refused_in_a_row.checked_sub(HOLD_FROM).map_or(0, |times| {
+        let hold_ms = (HOLD_MS_MIN << (2 * times.min(8))).min(HOLD_MS_MAX);
+        (moment.now_ms + hold_ms).min(moment.midnight_ms)
+    })
 }

@@ -2,7 +2,7 @@
 //! May not: choose, send, or judge the question itself.
 
 use super::bench::Refusal;
-use super::pair::{Moment, Reason};
+use super::pair::{Moment, Reason, doubled};
 use super::{Open, Pick, Pool};
 use crate::calendar::pacific_day;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
@@ -209,8 +209,7 @@ impl Pool {
         }
         match result {
             Ok(_) => {
-                let sent_ms = open.map_or(moment.now_ms, |open| open.at_ms);
-                self.seen_answered(lease.key, self.model_of_pair(at), sent_ms, moment.day);
+                self.seen_answered(&lease, at, open.map(|open| open.at_ms), moment);
                 self.answered(&lease, at, moment)
             }
             Err(failure) => self.failed(&lease, at, failure, moment),
@@ -357,7 +356,6 @@ impl Pool {
         let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit };
         self.remember_refusal(refusal);
         if day {
-            self.spent.entry((model, key)).or_insert(now_ms);
             self.hold_by(key, model, quiet, moment);
         }
         // Keys that turn out to share a project are one project to the storm guard.
@@ -431,12 +429,7 @@ impl Pool {
                 self.settled_reservation(id, &open, false);
             }
         }
-        if self.spent.values().any(|at_ms| pacific_day(*at_ms) < moment.day) {
-            self.spent.clear();
-            for model in &mut self.models {
-                (model.spent_in_a_row, model.held_until_ms) = (0, 0);
-            }
-        }
+        self.begin_day(moment.day);
         self.end_inferences(moment.day);
     }
 
@@ -468,10 +461,6 @@ impl Pool {
 /// A key's number as people see it.
 pub(super) fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1)
-}
-
-fn doubled(first_ms: i64, times: u32, max_ms: i64) -> i64 {
-    first_ms.saturating_mul(1 << times.min(20)).min(max_ms)
 }
 
 /// Failures after which Gemini has counted nothing. Whatever is doubtful counts.

@@ -128,6 +128,34 @@ pub struct Control(fn(&Inner, &str, &Request) -> Reply);
 /// Steering over HTTP, for the process that scripts and benches use.
 pub const CONTROL: Control = Control(Inner::control);
 
+/// The stand-in without a socket, for worlds that play the network themselves.
+pub struct Played(Inner);
+
+impl Played {
+    /// Both tables, empty.
+    pub fn new(options: Options) -> Self {
+        Self(Inner { options, state: Mutex::new(State::fresh()) })
+    }
+    /// Answers one request; a status of 0 is a closed connection.
+    pub fn answer(&self, request: &Request) -> Reply {
+        Service::answer(&self.0, request)
+    }
+    /// What goes wrong next.
+    pub fn fault(&self, fault: Fault) {
+        push_fault(&mut lock(&self.0.state), fault);
+    }
+    /// Carries out every request that was to commit later.
+    pub fn release(&self) {
+        let now_ms = (self.0.options.clock)();
+        lock(&self.0.state).run_late(true, now_ms);
+    }
+    /// Every row of a table, by `id`.
+    pub fn rows(&self, table: &str) -> Vec<Data> {
+        let state = lock(&self.0.state);
+        state.tables.get(table).map(Table::all).unwrap_or_default()
+    }
+}
+
 /// A running stand-in; dropping it stops it.
 pub struct Postgrest {
     inner: Arc<Inner>,
@@ -141,9 +169,7 @@ impl Postgrest {
     /// When the port cannot be had.
     pub fn start(options: Options) -> io::Result<Self> {
         let port = options.port;
-        let tables = [table::chat_history(), table::user_registry()];
-        let tables = tables.into_iter().map(|table| (table.name.clone(), table)).collect();
-        let state = Mutex::new(State { tables, ..State::default() });
+        let state = Mutex::new(State::fresh());
         let inner = Arc::new(Inner { options, state });
         let server = Server::start(port, Arc::clone(&inner) as Arc<dyn Service>)?;
         Ok(Self { inner, server })
@@ -283,6 +309,13 @@ impl Inner {
 }
 
 impl State {
+    /// With both tables, empty.
+    fn fresh() -> Self {
+        let tables = [table::chat_history(), table::user_registry()];
+        let tables = tables.into_iter().map(|table| (table.name.clone(), table)).collect();
+        Self { tables, ..Self::default() }
+    }
+
     fn answer(&mut self, call: &Call, now_ms: i64) -> Reply {
         let mut delay_ms = 0;
         match self.take_fault(call) {

@@ -312,3 +312,16 @@ fn a_broken_pair_is_refused_at_the_start() {
     assert!(Certificate::open(&missing, monotonic()).err().unwrap().contains("none: "));
     fs::remove_dir_all(dir).unwrap();
 }
+
+#[test]
+fn what_is_refused_all_day_is_told_now_and_then() {
+    let (mut refused, start) = (Refused::default(), monotonic());
+    let mut told = Vec::new();
+    for minute in 0..24 * 60 {
+        let now = start + Duration::from_secs(minute * 60);
+        told.extend([refused.add(now), refused.add(now)].into_iter().flatten());
+    }
+    assert!(told.starts_with(&[1, 2, 4, 8]) && told.len() < 35, "{told:?}");
+    assert!(refused.add(start + Duration::from_secs(200 * 3_600)).is_some());
+    assert_eq!(refused.wait, REFUSED_EVERY_MIN);
+}

@@ -1,0 +1,475 @@
+//! Owns: the promises of the contract as facts that are compared after every step and at the end.
+
+use crate::people::Wrote;
+use crate::telegram::Telegram;
+use crate::world::{QUEUE_MAX, USER_QUEUE_MAX, VIP_SLOTS, WORKERS, World};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use svs_bot::daemon::core::Core;
+use svs_bot::daemon::event::{AskJob, Event};
+use svs_bot::store::outbox::{Kind, Sending};
+use svs_bot::types::{MINUTE_MS, Now};
+
+/// What a cut of power may undo: what was committed so lately (contract §5.1: the last second), and
+/// the turn that was to sync it.
+const UNSYNCED_MS: i64 = 2_500;
+/// Rows are looked at so often; the cheap checks are made after every turn.
+const LOOK_EVERY: u64 = 16;
+
+/// A question, as the rows say.
+#[derive(Clone, Debug)]
+struct Question {
+    lane: (i64, i64),
+    asks: u32,
+    asks_allowed: u32,
+    /// Final messages that were shown, and how many may have been.
+    finals: u32,
+    finals_allowed: u32,
+    words: u32,
+}
+
+#[derive(Default)]
+pub struct Witness {
+    wrote: BTreeMap<i64, Wrote>,
+    /// By the row of the inbox.
+    questions: BTreeMap<i64, Question>,
+    last_row: i64,
+    asking: BTreeMap<i64, (String, String)>,
+    /// Sends under way: the row of the outbox, and whether it was shown.
+    sending: BTreeMap<i64, (i64, bool)>,
+    /// Settled events that no turn has committed yet.
+    heard: Vec<Heard>,
+    /// What was committed lately, for cuts of power.
+    lately: VecDeque<(i64, Heard)>,
+    /// The last question of a lane whose answer was begun.
+    answered_upto: BTreeMap<(i64, i64), i64>,
+    registered: BTreeMap<(i64, i64), i64>,
+    /// Requests that left for Gemini, per project and model.
+    dispatched: BTreeMap<(String, String), u64>,
+    turns: u64,
+    pub accepted: u64,
+    pub answers: u64,
+    pub shown_twice: u64,
+    pub checks: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Heard {
+    Asked { row: i64, ok: bool },
+    Sent { id: i64 },
+}
+
+impl Witness {
+    pub fn wrote(&mut self, wrote: Wrote) {
+        self.wrote.insert(wrote.update, wrote);
+    }
+
+    /// A job to ask leaves.
+    pub fn asks(&mut self, job: &AskJob) -> Result<(), String> {
+        let project = job.key.expose().split('-').nth(2).unwrap_or_default().to_owned();
+        *self.dispatched.entry((project.clone(), job.model.clone())).or_default() += 1;
+        // The turn that took it in may be the one that asks.
+        let question = self.questions.entry(job.inbox).or_insert_with(Question::fresh);
+        question.asks += 1;
+        if question.asks_allowed < question.asks {
+            return Err(format!(
+                "question {} is asked {} times, needed were {}",
+                job.inbox, question.asks, question.asks_allowed
+            ));
+        }
+        if self.asking.insert(job.inbox, (project, job.model.clone())).is_some() {
+            return Err(format!("question {} is asked twice at once", job.inbox));
+        }
+        Ok(())
+    }
+
+    pub fn sends(&mut self, sending: &Sending) -> Result<(), String> {
+        if self.sending.insert(sending.id, (sending.what.inbox, false)).is_some() {
+            return Err(format!("message {} is sent twice at once", sending.id));
+        }
+        Ok(())
+    }
+
+    /// Telegram shows a new message.
+    pub fn shown(&mut self, sending: &Sending, lost: bool, _now_ms: i64) -> Result<(), String> {
+        let what = &sending.what;
+        if let Some(sent) = self.sending.get_mut(&sending.id) {
+            sent.1 = true;
+        }
+        if what.inbox == 0 {
+            return Ok(());
+        }
+        self.in_order(sending)?;
+        let Some(question) = self.questions.get_mut(&what.inbox) else {
+            return Err(format!("an answer to an unknown question {}", what.inbox));
+        };
+        question.words += 1;
+        if what.last {
+            question.finals += 1;
+            self.answers += 1;
+            if question.finals > 1 {
+                self.shown_twice += 1;
+            }
+            if question.finals_allowed < question.finals {
+                return Err(format!(
+                    "question {} is answered {} times, excused are {}",
+                    what.inbox, question.finals, question.finals_allowed
+                ));
+            }
+        }
+        if lost {
+            question.finals_allowed += 1;
+        }
+        Ok(())
+    }
+
+    pub fn edited(&mut self, sending: &Sending) -> Result<(), String> {
+        if sending.what.inbox == 0 || sending.what.kind == Kind::Delete {
+            return Ok(());
+        }
+        self.in_order(sending)?;
+        if let Some(question) = self.questions.get_mut(&sending.what.inbox) {
+            question.words += 1;
+            if sending.what.last && question.finals == 0 {
+                question.finals = 1;
+                self.answers += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers of a lane come in the order of its questions; what is shown again keeps its place.
+    fn in_order(&mut self, sending: &Sending) -> Result<(), String> {
+        let what = &sending.what;
+        let lane = (what.lane.chat.0, what.lane.topic.0);
+        let upto = self.answered_upto.entry(lane).or_insert(0);
+        let again = self.questions.get(&what.inbox).is_some_and(|question| question.finals > 0);
+        if what.inbox < *upto && !again {
+            return Err(format!("question {} is answered after {}", what.inbox, *upto));
+        }
+        *upto = (*upto).max(what.inbox);
+        Ok(())
+    }
+
+    /// An event reached the core.
+    pub fn hears(&mut self, event: &Event) {
+        match event {
+            Event::Asked(asked) => {
+                self.heard.push(Heard::Asked { row: asked.inbox, ok: asked.result.is_ok() });
+            }
+            Event::Sent { sending, .. } => self.heard.push(Heard::Sent { id: sending.id }),
+            _ => {}
+        }
+    }
+
+    /// A turn was committed: what was heard before it is settled.
+    pub fn committed(&mut self, now_ms: i64) {
+        for heard in std::mem::take(&mut self.heard) {
+            match heard {
+                Heard::Asked { row, ok } => {
+                    // An answer may still wait for its preview: its place is held until then.
+                    self.asking.remove(&row);
+                    if let (false, Some(question)) = (ok, self.questions.get_mut(&row)) {
+                        question.asks_allowed += 1;
+                    }
+                }
+                Heard::Sent { id } => {
+                    self.sending.remove(&id);
+                }
+            }
+            self.lately.push_back((now_ms, heard));
+        }
+        while self.lately.front().is_some_and(|(at, _)| *at + UNSYNCED_MS < now_ms) {
+            self.lately.pop_front();
+        }
+    }
+
+    /// The process ends: what was in flight may happen once more.
+    pub fn dies(&mut self, power: bool, now_ms: i64) {
+        for row in std::mem::take(&mut self.asking).into_keys() {
+            self.may_ask_again(row);
+        }
+        for (row, _) in std::mem::take(&mut self.sending).into_values() {
+            if let Some(question) = self.questions.get_mut(&row) {
+                question.finals_allowed += 1;
+            }
+        }
+        self.heard.clear();
+        let lately = std::mem::take(&mut self.lately);
+        if !power {
+            self.lately = lately;
+            return;
+        }
+        for (at, heard) in lately {
+            if at + UNSYNCED_MS < now_ms {
+                continue;
+            }
+            match heard {
+                Heard::Asked { row, .. } => {
+                    self.may_ask_again(row);
+                    self.may_show_again(row);
+                }
+                // The row of the outbox may be another's by now; any answer of late may come again.
+                Heard::Sent { .. } => {}
+            }
+        }
+        for question in self.questions.values_mut().rev().take(50) {
+            question.finals_allowed += 1;
+        }
+    }
+
+    fn may_ask_again(&mut self, row: i64) {
+        if let Some(question) = self.questions.get_mut(&row) {
+            question.asks_allowed += 1;
+        }
+    }
+
+    fn may_show_again(&mut self, row: i64) {
+        if let Some(question) = self.questions.get_mut(&row) {
+            question.finals_allowed += 1;
+        }
+    }
+
+    /// Telegram forgets an update: it must be in the rows.
+    pub fn confirmed(&mut self, core: Option<&Core>, update: i64) -> Result<(), String> {
+        let Some(core) = core else { return Ok(()) };
+        let found = count(core, "SELECT count(*) FROM inbox WHERE update_id = ?1", &[update])?;
+        if found != 1 {
+            return Err(format!("update {update} is confirmed and not in the rows"));
+        }
+        Ok(())
+    }
+
+    /// After each committed turn.
+    pub fn after_turn(
+        &mut self,
+        core: &Core,
+        now: Now,
+        _telegram: &Telegram,
+    ) -> Result<(), String> {
+        self.turns += 1;
+        self.take_new_questions(core)?;
+        let in_hand: BTreeMap<&str, usize> = core.in_hand().into_iter().collect();
+        for (name, most) in [("asking", WORKERS), ("sending", 8), ("calls", 9)] {
+            self.checks += 1;
+            if in_hand[name] > most {
+                return Err(format!("{name}: {} in hand, at most {most}", in_hand[name]));
+            }
+        }
+        if !self.turns.is_multiple_of(LOOK_EVERY) {
+            return Ok(());
+        }
+        self.checks += 4;
+        let pending = count(core, "SELECT count(*) FROM inbox WHERE state IN (1, 2)", &[])?;
+        if pending > i64::from(QUEUE_MAX) {
+            return Err(format!("{pending} questions wait, at most {QUEUE_MAX}"));
+        }
+        let of_one = count(
+            core,
+            "SELECT coalesce(max(n), 0) FROM (SELECT count(*) AS n FROM inbox WHERE state IN (1, 2) GROUP BY user_id)",
+            &[],
+        )?;
+        if of_one > i64::from(USER_QUEUE_MAX) {
+            return Err(format!("{of_one} questions of one person wait"));
+        }
+        let slots = count(
+            core,
+            "SELECT count(*) FROM session WHERE slot = 1 AND last_ms > ?1",
+            &[now.unix_ms - 10 * MINUTE_MS],
+        )?;
+        if slots > i64::from(VIP_SLOTS) {
+            return Err(format!("{slots} group sessions at once"));
+        }
+        let heads = count(
+            core,
+            "SELECT count(*) FROM (SELECT 1 FROM inbox WHERE state IN (1, 2) GROUP BY chat_id, topic_id HAVING sum(head) != 1)",
+            &[],
+        )?;
+        if heads != 0 {
+            return Err(format!("{heads} lanes have no first question, or two"));
+        }
+        Ok(())
+    }
+
+    fn take_new_questions(&mut self, core: &Core) -> Result<(), String> {
+        let rows: Vec<(i64, i64, i64, i64)> = core
+            .store
+            .read(|db| {
+                let mut rows = db.prepare_cached(
+                    "SELECT id, update_id, chat_id, topic_id FROM inbox WHERE id > ?1 ORDER BY id",
+                )?;
+                rows.query_map([self.last_row], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                })?
+                .collect::<Result<Vec<_>, rusqlite::Error>>()
+            })
+            .map_err(|error| error.to_string())?;
+        for (row, update, chat, topic) in rows {
+            self.last_row = row;
+            if chat == 0 {
+                continue;
+            }
+            self.accepted += 1;
+            let question = self.questions.entry(row).or_insert_with(Question::fresh);
+            question.lane = (chat, topic);
+            if let Some(wrote) = self.wrote.get(&update).filter(|wrote| wrote.keyword) {
+                *self.registered.entry((wrote.user, wrote.chat)).or_default() += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing is left to ask, to say or to bring to Supabase.
+    pub fn nothing_waits(&self, core: &Core) -> Result<bool, String> {
+        for sql in [
+            "SELECT count(*) FROM inbox WHERE state IN (1, 2)",
+            "SELECT count(*) FROM outbox",
+            "SELECT count(*) FROM history WHERE sync IN (0, 1)",
+            "SELECT count(*) FROM registry WHERE sync = 0",
+        ] {
+            if count(core, sql, &[])? != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn unrest(&self, core: &Core) -> String {
+        let of = |sql| count(core, sql, &[]).unwrap_or(-1);
+        format!(
+            "{} questions, {} messages, {} rows of history, {} of the registry; in hand {:?}",
+            of("SELECT count(*) FROM inbox WHERE state IN (1, 2)"),
+            of("SELECT count(*) FROM outbox"),
+            of("SELECT count(*) FROM history WHERE sync IN (0, 1)"),
+            of("SELECT count(*) FROM registry WHERE sync = 0"),
+            core.in_hand()
+        )
+    }
+
+    /// The whole world at rest.
+    pub fn at_rest(&self, core: &Core, world: &World) -> Result<(), String> {
+        for (row, question) in &self.questions {
+            if question.finals == 0 {
+                return Err(format!("question {row} never got its answer: {question:?}"));
+            }
+        }
+        for (update, wrote) in &self.wrote {
+            let found = count(core, "SELECT count(*) FROM inbox WHERE update_id = ?1", &[*update])?;
+            // Finished rows are forgotten after days; none of these worlds lasts so long.
+            if found != 1 {
+                return Err(format!("update {update} of {} was lost", wrote.user));
+            }
+        }
+        let parked = count(core, "SELECT count(*) FROM outbox_parked", &[])?
+            + count(core, "SELECT count(*) FROM inbox WHERE state = 4", &[])?
+            + count(core, "SELECT count(*) FROM history WHERE sync = 3", &[])?
+            + count(core, "SELECT count(*) FROM registry WHERE sync = 3", &[])?;
+        if parked != 0 {
+            return Err(format!("{parked} rows were set aside"));
+        }
+        same_history(core, world)?;
+        self.same_registry(core, world)?;
+        self.ledger(core, world)
+    }
+
+    fn same_registry(&self, core: &Core, world: &World) -> Result<(), String> {
+        let there: BTreeMap<(i64, i64), i64> = world
+            .supabase
+            .rows("user_registry")
+            .iter()
+            .map(|row| {
+                let int = |name: &str| row.at(name).int().unwrap_or(-1);
+                ((int("user_id"), int("chat_id")), int("trigger_count"))
+            })
+            .collect();
+        let here: BTreeMap<(i64, i64), i64> = core
+            .store
+            .read(|db| {
+                db.prepare("SELECT user_id, chat_id, trigger_count FROM registry")?
+                    .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+                    .collect::<Result<_, rusqlite::Error>>()
+            })
+            .map_err(|error| error.to_string())?;
+        if there != here {
+            return Err(format!("the registry differs: there {there:?}, here {here:?}"));
+        }
+        if here != self.registered {
+            return Err(format!("the registry counts {here:?}, true is {:?}", self.registered));
+        }
+        Ok(())
+    }
+
+    /// Counters are never below the server's; above by at most what left and was not counted.
+    fn ledger(&self, core: &Core, world: &World) -> Result<(), String> {
+        let used: BTreeMap<(String, String), i64> = core
+            .store
+            .read(|db| {
+                db.prepare("SELECT project, model, sum(used) FROM quota_day GROUP BY 1, 2")?
+                    .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+                    .collect::<Result<_, rusqlite::Error>>()
+            })
+            .map_err(|error| error.to_string())?;
+        for (pair, counted) in &world.gemini.counted {
+            let ours = used.get(pair).copied().unwrap_or(0);
+            let counted = i64::try_from(*counted).unwrap_or(i64::MAX);
+            if ours < counted {
+                return Err(format!("{pair:?}: the ledger has {ours}, the server {counted}"));
+            }
+        }
+        for (pair, ours) in &used {
+            let most = self.dispatched.get(pair).copied().unwrap_or(0);
+            if i64::try_from(most).unwrap_or(0) < *ours {
+                return Err(format!("{pair:?}: the ledger has {ours}, {most} left"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Question {
+    fn fresh() -> Self {
+        Self { lane: (0, 0), asks: 0, asks_allowed: 1, finals: 0, finals_allowed: 1, words: 0 }
+    }
+}
+
+fn same_history(core: &Core, world: &World) -> Result<(), String> {
+    let mut here: BTreeMap<(i64, i64, String, String), i64> = BTreeMap::new();
+    let rows: Vec<(i64, i64, String, String)> = core
+        .store
+        .read(|db| {
+            db.prepare("SELECT user_id, chat_id, message_text, response_text FROM history")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+                .collect::<Result<_, rusqlite::Error>>()
+        })
+        .map_err(|error| error.to_string())?;
+    for row in rows {
+        *here.entry(row).or_default() += 1;
+    }
+    let mut ids = BTreeSet::new();
+    for row in world.supabase.rows("chat_history") {
+        let int = |name: &str| row.at(name).int().unwrap_or(-1);
+        if !ids.insert(int("id")) {
+            return Err(format!("the id {} is there twice", int("id")));
+        }
+        let key = (
+            int("user_id"),
+            int("chat_id"),
+            row.at("message_text").str().to_owned(),
+            row.at("response_text").str().to_owned(),
+        );
+        *here.entry(key).or_default() -= 1;
+    }
+    match here.into_iter().find(|(_, n)| *n != 0) {
+        None => Ok(()),
+        Some((row, n)) if n > 0 => Err(format!("{n} rows are missing in Supabase: {row:?}")),
+        Some((row, n)) => Err(format!("{} rows too many in Supabase: {row:?}", -n)),
+    }
+}
+
+fn count(core: &Core, sql: &str, values: &[i64]) -> Result<i64, String> {
+    core.store
+        .read(|db| {
+            db.prepare_cached(sql)?
+                .query_row(rusqlite::params_from_iter(values), |row| row.get::<_, i64>(0))
+        })
+        .map_err(|error| format!("{sql}: {error}"))
+}

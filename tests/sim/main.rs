@@ -1,0 +1,69 @@
+//! The real core over the real store in a simulated world: years of faults in minutes, each failure
+//! replayed by its seed. `cargo test --test sim` is the short run, `scripts/simulate` the long one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    unreachable_pub,
+    missing_docs,
+    unsafe_code,
+    reason = "a simulator: what is wrong should stop it; the faulty disk speaks SQLite's C interface"
+)]
+
+mod check;
+mod disk;
+mod gemini;
+mod people;
+mod plan;
+mod run;
+mod supabase;
+mod telegram;
+mod world;
+
+use plan::{Fault, Plan};
+
+fn holds(plan: Plan) -> run::Report {
+    match run::play(&plan) {
+        Ok(report) => report,
+        Err(why) => panic!("{}", run::minimised(&plan, &why)),
+    }
+}
+
+#[test]
+fn a_healthy_world_loses_nothing() {
+    let report = holds(Plan::of_seed(1, 2).only(&[]));
+    assert!(report.accepted > 20, "{report:?}");
+    assert_eq!(report.shown_twice, 0, "{report:?}");
+}
+
+#[test]
+fn kills_and_lost_replies_lose_nothing() {
+    for seed in 1..5 {
+        holds(Plan::of_seed(seed, 3).only(&[Fault::Kill, Fault::Stop, Fault::TelegramLost]));
+    }
+}
+
+#[test]
+fn a_world_with_every_fault_loses_nothing() {
+    for seed in 100..108 {
+        holds(Plan::of_seed(seed, 4));
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_world() {
+    let plan = Plan::of_seed(7, 2);
+    assert_eq!(holds(plan.clone()).trace, holds(plan).trace);
+    assert_ne!(holds(Plan::of_seed(8, 2)).trace, holds(Plan::of_seed(9, 2)).trace);
+}
+
+/// The long run of `scripts/simulate`.
+#[test]
+#[ignore = "as long as it is told to: scripts/simulate"]
+fn long() {
+    run::long();
+}

@@ -1,0 +1,80 @@
+//! Owns: what people write, and what the model says to it.
+
+use crate::plan::Dice;
+use crate::telegram::Telegram;
+
+/// What somebody did, as far as the witness must know.
+pub struct Wrote {
+    pub update: i64,
+    pub chat: i64,
+    pub user: i64,
+    /// In a group and with the keyword: a row of the registry, if it is taken up.
+    pub keyword: bool,
+}
+
+/// Somebody writes something, somewhere.
+pub fn write(dice: &mut Dice, telegram: &mut Telegram, chats: u32, at_s: i64) -> Wrote {
+    let place = i64::try_from(dice.below(u64::from(chats))).unwrap_or(0);
+    let group = place % 5 == 4;
+    // A few people write in groups; in private each in their own chat.
+    let user = if group { 1 + i64::try_from(dice.below(12)).unwrap_or(0) } else { 1 + place };
+    let chat = if group { -1_000_000_000_000 - place } else { user };
+    let topic = if group && place % 10 == 9 { dice.span(0, 2) * 7 } else { 0 };
+    let message = telegram.message_id();
+    let token = format!("q{message}q");
+    let mut keyword = false;
+    let mut kind = "message";
+    let mut extra = String::new();
+    let mut text = match dice.below(40) {
+        0 => command("/status", &mut extra),
+        1 => command("/help", &mut extra),
+        2 => command("/reset", &mut extra),
+        3 => command("/vip", &mut extra),
+        4 => {
+            kind = "edited_message";
+            format!("edited {token}")
+        }
+        5 => format!("{token} 第一行\\n第二行 <b>&amp; \\\"quoted\\\" \\ud83d\\ude00"),
+        6 => format!("{token} {}", "long words ".repeat(300)),
+        7 => {
+            extra = ",\"sticker\":{\"file_id\":\"s\"}".to_owned();
+            String::new()
+        }
+        _ => format!("what about {token}"),
+    };
+    if group && extra.is_empty() && kind == "message" && dice.per_mille(600) {
+        keyword = true;
+        text = format!("simbot {text}");
+    }
+    if topic != 0 {
+        extra.push_str(&format!(",\"message_thread_id\":{topic},\"is_topic_message\":true"));
+    }
+    let chat_kind = if group { "supergroup" } else { "private" };
+    let forum = if topic == 0 { "" } else { ",\"is_forum\":true" };
+    let body = format!(
+        "\"{kind}\":{{\"message_id\":{message},\"date\":{at_s},\
+         \"from\":{{\"id\":{user},\"is_bot\":false,\"first_name\":\"P{user}\",\"username\":\"p{user}\",\"language_code\":\"en\"}},\
+         \"chat\":{{\"id\":{chat},\"type\":\"{chat_kind}\",\"title\":\"c\"{forum}}},\
+         \"text\":\"{text}\"{extra}}}"
+    );
+    let update = telegram.happens(&body);
+    Wrote { update, chat, user, keyword }
+}
+
+fn command(name: &str, extra: &mut String) -> String {
+    *extra = format!(
+        ",\"entities\":[{{\"type\":\"bot_command\",\"offset\":0,\"length\":{}}}]",
+        name.len()
+    );
+    name.to_owned()
+}
+
+/// The model's answer, sometimes longer than one message.
+pub fn answer(dice: &mut Dice, question: &str) -> String {
+    let start: String = question.chars().take(40).collect();
+    match dice.below(12) {
+        0 => format!("**{start}**\n\n{}", "A paragraph of some length.\n\n".repeat(300)),
+        1 => format!("```rust\nfn main() {{}}\n```\n{start} <script> & *odd"),
+        _ => format!("You ask: {start}. The answer is {}.", dice.below(1_000)),
+    }
+}

@@ -1,0 +1,785 @@
+//! Owns: the simulated world: the virtual clock, what happens when, the life of the core.
+//! May not: judge (that is `check.rs`).
+
+use crate::check::Witness;
+use crate::disk;
+use crate::gemini::{self, Gemini, Said};
+use crate::people;
+use crate::plan::{Dice, Fault, Plan};
+use crate::supabase::{KEY, Supabase};
+use crate::telegram::{self, Done, Poll, Telegram};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use svs_bot::config::{Config, KeySetting, StreamSetting};
+use svs_bot::daemon::core::{self, Core, End};
+use svs_bot::daemon::event::{
+    AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult,
+};
+use svs_bot::store::Store;
+use svs_bot::store::outbox::Sending;
+use svs_bot::types::model::ModelFailure;
+use svs_bot::types::{
+    DAY_MS, Group, HOUR_MS, MINUTE_MS, MessageId, Now, Role, SECOND_MS, Secret, User, UserId,
+};
+use svs_bot::wire::telegram::read_update;
+use svs_bot::wire::{NetError, NetErrorKind, Request};
+
+pub const BOT_ID: i64 = 123_456;
+pub const VIP_SLOTS: u32 = 3;
+pub const WORKERS: usize = 6;
+pub const QUEUE_MAX: u32 = 300;
+pub const USER_QUEUE_MAX: u32 = 8;
+/// After people fall silent and the faults end, all must be done by then.
+const REST_WITHIN_MS: i64 = 30 * HOUR_MS;
+/// Events handled at most; more is a loop that spins.
+const STEPS_PER_HOUR_MAX: u64 = 200_000;
+
+/// Steps at one virtual instant; more is a loop that spins.
+const AT_ONCE_MAX: u32 = 2_000;
+
+/// What happens at an instant.
+pub enum Item {
+    /// A worker of this life hands back an event.
+    Back(u32, Box<Event>),
+    /// Somebody writes.
+    Writes,
+    PollArrives {
+        life: u32,
+        offset: i64,
+        limit: u32,
+        timeout_s: u32,
+    },
+    PollEnds {
+        since_ms: i64,
+    },
+    SendArrives(u32, Box<Sending>),
+    PreviewArrives {
+        life: u32,
+        inbox: i64,
+        request: Box<Request>,
+    },
+    AskArrives(u32, Box<AskJob>),
+    SyncArrives(u32, Box<Request>),
+    Trouble(Fault),
+    TroubleEnds(Fault),
+}
+
+pub struct World {
+    pub plan: Plan,
+    pub dice: Dice,
+    pub now_ms: i64,
+    start_ms: i64,
+    items: BTreeMap<(i64, u64), Item>,
+    sequence: u64,
+    pub core: Option<Core>,
+    pub life: u32,
+    dir: PathBuf,
+    config: Config,
+    /// The wall clock beside the true time, and as this life of the core follows it.
+    skew_ms: i64,
+    core_skew_ms: i64,
+    events: VecDeque<Event>,
+    wake_ms: i64,
+    refused: u32,
+    pub healed: bool,
+    away: [bool; 3],
+    pub telegram: Telegram,
+    pub gemini: Gemini,
+    pub supabase: Supabase,
+    pub witness: Witness,
+    /// Faults that happened, and steps, for the report.
+    pub faults: BTreeMap<Fault, u64>,
+    pub steps: u64,
+    at_once: u32,
+    pub trace: u64,
+    pub updates: u32,
+}
+
+impl World {
+    pub fn new(plan: Plan) -> Result<Self, String> {
+        let mut dice = Dice::new(plan.seed);
+        // Days whose Pacific midnight is an hour off, the turn of a year, and any other.
+        let starts = [1_793_491_200_000, 1_805_000_400_000, 1_798_700_000_000, 1_800_000_000_000];
+        let start_ms = dice.pick(&starts) - dice.span(0, 2 * HOUR_MS);
+        let dir = disk::scratch(plan.seed);
+        let config = config(&mut dice);
+        let mut world = Self {
+            now_ms: start_ms,
+            start_ms,
+            items: BTreeMap::new(),
+            sequence: 0,
+            core: None,
+            life: 0,
+            dir,
+            config,
+            skew_ms: 0,
+            core_skew_ms: 0,
+            events: VecDeque::new(),
+            wake_ms: start_ms,
+            refused: 0,
+            healed: false,
+            away: [false; 3],
+            telegram: Telegram::new(),
+            gemini: Gemini::default(),
+            supabase: Supabase::new(),
+            witness: Witness::default(),
+            faults: BTreeMap::new(),
+            steps: 0,
+            at_once: 0,
+            trace: 0xcbf2_9ce4_8422_2325,
+            updates: 0,
+            plan,
+            dice,
+        };
+        world.start_core()?;
+        world.at(0, Item::Writes);
+        for fault in Fault::ALL {
+            world.next_trouble(fault);
+        }
+        Ok(world)
+    }
+
+    fn at(&mut self, after_ms: i64, item: Item) {
+        self.sequence += 1;
+        self.items.insert((self.now_ms + after_ms.max(0), self.sequence), item);
+    }
+
+    fn end_ms(&self) -> i64 {
+        self.start_ms + self.plan.hours * HOUR_MS
+    }
+
+    /// Whether this fault happens now.
+    fn hit(&mut self, fault: Fault, per_mille: u64) -> bool {
+        // The dice roll in any case, so that one fault less changes as little as possible.
+        let hit = self.dice.per_mille(per_mille);
+        let hit = hit && !self.healed && self.plan.faults & fault.bit() != 0;
+        if hit {
+            self.count(fault);
+        }
+        hit
+    }
+
+    fn count(&mut self, fault: Fault) {
+        *self.faults.entry(fault).or_default() += 1;
+        self.note(fault as u64 + 1_000);
+    }
+
+    /// Adds to the trace by which two runs of a seed are compared.
+    fn note(&mut self, word: u64) {
+        for word in [word, self.now_ms.unsigned_abs()] {
+            self.trace = (self.trace ^ word).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Plays it to the end: people and faults, then healing and rest.
+    pub fn run(&mut self) -> Result<(), String> {
+        let steps_max = STEPS_PER_HOUR_MAX * self.plan.hours.unsigned_abs().max(1);
+        loop {
+            let next = self.items.first_key_value().map(|(at, _)| at.0);
+            let next = next.unwrap_or(i64::MAX).min(self.wake_ms);
+            if !self.healed && next >= self.end_ms() {
+                self.heal()?;
+                continue;
+            }
+            if self.healed && self.rests()? {
+                break;
+            }
+            if self.healed && next > self.end_ms() + REST_WITHIN_MS {
+                return Err(format!("not at rest: {}", self.witness.unrest(self.core())));
+            }
+            self.steps += 1;
+            if self.steps.is_multiple_of(5_000) && std::env::var_os("SIM_VERBOSE").is_some() {
+                println!(
+                    "step {} at {} min, wake {}, next {:?}: {}",
+                    self.steps,
+                    (self.now_ms - self.start_ms) / 60_000,
+                    self.wake_ms - self.now_ms,
+                    self.items.len(),
+                    self.witness.unrest(self.core.as_ref().unwrap())
+                );
+            }
+            if self.steps > steps_max {
+                return Err("the loop spins".to_owned());
+            }
+            if self.now_ms < next {
+                self.at_once = 0;
+            }
+            self.at_once += 1;
+            if self.at_once > AT_ONCE_MAX {
+                return Err(format!("{AT_ONCE_MAX} turns at one instant: the loop spins"));
+            }
+            self.now_ms = self.now_ms.max(next);
+            match self.items.first_entry() {
+                Some(entry) if entry.key().0 <= self.now_ms => {
+                    let item = entry.remove();
+                    self.happens(item)?;
+                }
+                _ => {}
+            }
+            if self.core.is_some() && (!self.events.is_empty() || self.wake_ms <= self.now_ms) {
+                self.turn()?;
+            }
+        }
+        self.supabase.release();
+        self.witness.at_rest(self.core.as_ref().ok_or("no core at the end")?, self)
+    }
+
+    fn core(&self) -> &Core {
+        self.core.as_ref().expect("a core lives whenever it is judged")
+    }
+
+    fn rests(&self) -> Result<bool, String> {
+        let Some(core) = &self.core else { return Ok(false) };
+        Ok(self.telegram.waiting.is_empty()
+            && self.events.is_empty()
+            && core.in_hand().iter().all(|(_, n)| *n == 0)
+            && self.witness.nothing_waits(core)?)
+    }
+
+    fn heal(&mut self) -> Result<(), String> {
+        self.now_ms = self.end_ms();
+        self.healed = true;
+        self.away = [false; 3];
+        disk::heal();
+        if self.core.is_none() {
+            self.start_core()?;
+        }
+        Ok(())
+    }
+
+    pub fn core_now(&self) -> Now {
+        Now { unix_ms: self.now_ms + self.core_skew_ms }
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let now = self.core_now();
+        let Some(core) = self.core.as_mut() else { return Ok(()) };
+        let before = self.events.len();
+        match core.turn(&mut self.events, now) {
+            Ok(turn) => {
+                self.refused = 0;
+                self.wake_ms = turn.wake_ms - self.core_skew_ms;
+                let taken = before - self.events.len();
+                self.note(taken as u64);
+                self.witness.committed(self.now_ms);
+                // One turn may not ask for more than it can be in the middle of.
+                for job in turn.jobs {
+                    self.dispatch(job)?;
+                }
+                let core = self.core.as_ref().ok_or("no core")?;
+                self.witness.after_turn(core, now, &self.telegram)?;
+                match turn.end {
+                    None => {}
+                    Some(End::Stopped) => self.restart_after(SECOND_MS),
+                    Some(other) => return Err(format!("the core ended: {other:?}")),
+                }
+            }
+            Err(error) => {
+                self.refused += 1;
+                self.wake_ms = self.now_ms + (100 << self.refused.min(10)).min(10_000);
+                self.note(77);
+                if self.healed && self.refused > 50 {
+                    return Err(format!("the database refuses though nothing is wrong: {error}"));
+                }
+                if !disk::is_troubled() && self.refused > 3 {
+                    return Err(format!("a turn fails on a sound disk: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch(&mut self, job: Job) -> Result<(), String> {
+        let life = self.life;
+        let out_ms = self.dice.span(2, 60);
+        match job {
+            Job::Poll { offset, timeout_s, limit } => {
+                self.note(1);
+                self.at(out_ms, Item::PollArrives { life, offset, limit, timeout_s });
+            }
+            Job::Ask(job) => {
+                self.note(2 + job.inbox.unsigned_abs());
+                self.witness.asks(&job)?;
+                self.at(out_ms, Item::AskArrives(life, job));
+            }
+            Job::Send(sending) => {
+                self.note(3 + sending.id.unsigned_abs());
+                self.witness.sends(&sending)?;
+                self.at(out_ms, Item::SendArrives(life, sending));
+            }
+            Job::Preview { inbox, request } => {
+                let request = Box::new(request);
+                self.at(out_ms, Item::PreviewArrives { life, inbox, request });
+            }
+            Job::Call { purpose, .. } => {
+                let result = self.telegram_trouble(true).map_or(Ok(()), Err);
+                self.back(out_ms, Event::Called { purpose, result });
+            }
+            Job::Me => {
+                let user = User {
+                    id: UserId(BOT_ID),
+                    is_bot: true,
+                    username: Some("sim_bot".to_owned()),
+                    first_name: "sim".to_owned(),
+                    language_code: None,
+                };
+                let result = self.telegram_trouble(true).map_or(Ok((user, true)), Err);
+                self.back(out_ms, Event::Ready(SetupResult::Me(result)));
+            }
+            Job::RemoveWebhook => {
+                self.back(out_ms, Event::Ready(SetupResult::WebhookGone(Ok(true))));
+            }
+            Job::SetWebhook { .. } | Job::WebhookInfo => {
+                return Err("a simulated bot polls and sets no webhook".to_owned());
+            }
+            Job::Sync(request) => {
+                self.note(4);
+                self.at(out_ms, Item::SyncArrives(life, Box::new(request)));
+            }
+            Job::CheckKey { secret } => {
+                self.back(out_ms, Event::KeyChecked { secret, result: Ok(()) });
+            }
+        }
+        Ok(())
+    }
+
+    fn back(&mut self, after_ms: i64, event: Event) {
+        let life = self.life;
+        self.back_to(life, after_ms, event);
+    }
+
+    fn back_to(&mut self, life: u32, after_ms: i64, event: Event) {
+        self.at(after_ms, Item::Back(life, Box::new(event)));
+    }
+
+    fn happens(&mut self, item: Item) -> Result<(), String> {
+        match item {
+            Item::Back(life, event) => {
+                if life == self.life && self.core.is_some() {
+                    self.witness.hears(&event);
+                    self.events.push_back(*event);
+                }
+            }
+            Item::Writes => self.somebody_writes(),
+            Item::PollArrives { life, offset, limit, timeout_s } => {
+                self.poll_arrives(life, offset, limit, timeout_s)?;
+            }
+            Item::PollEnds { since_ms } => {
+                if self.telegram.poll.as_ref().is_some_and(|poll| poll.until_ms == since_ms) {
+                    self.answer_poll();
+                }
+            }
+            Item::SendArrives(life, sending) => self.send_arrives(life, sending)?,
+            Item::PreviewArrives { life, inbox, request } => {
+                let result = match self.telegram_trouble(false) {
+                    Some(failure) => Err(failure),
+                    None => {
+                        Ok(MessageId(self.telegram.preview(&request.path, preview_chat(&request))))
+                    }
+                };
+                let after_ms = self.dice.span(10, 300);
+                self.back_to(life, after_ms, Event::Previewed { inbox, result });
+            }
+            Item::AskArrives(life, job) => self.ask_arrives(life, &job),
+            Item::SyncArrives(life, request) => self.sync_arrives(life, &request),
+            Item::Trouble(fault) => self.trouble(fault)?,
+            Item::TroubleEnds(fault) => self.trouble_ends(fault)?,
+        }
+        Ok(())
+    }
+
+    fn somebody_writes(&mut self) {
+        if self.healed || self.updates >= self.plan.updates_max {
+            return;
+        }
+        // Now and then many at once.
+        let burst = if self.dice.per_mille(30) { self.dice.span(5, 60) } else { 1 };
+        for _ in 0..burst {
+            let at_s = self.now_ms / SECOND_MS;
+            let wrote = people::write(&mut self.dice, &mut self.telegram, self.plan.chats, at_s);
+            self.note(wrote.update.unsigned_abs());
+            self.witness.wrote(wrote);
+            self.updates += 1;
+        }
+        if self.telegram.poll.is_some() {
+            self.answer_poll();
+        }
+        let mean_ms = self.plan.hours * HOUR_MS / i64::from(self.plan.updates_max.max(1));
+        let after_ms = self.dice.span(0, 2 * mean_ms);
+        self.at(after_ms, Item::Writes);
+    }
+
+    fn poll_arrives(
+        &mut self,
+        life: u32,
+        offset: i64,
+        limit: u32,
+        timeout_s: u32,
+    ) -> Result<(), String> {
+        if self.away[0] || self.hit(Fault::TelegramCut, 10) {
+            self.back_to(life, 500, Event::Polled(Err(PollFailure::Net(cut(false)))));
+            return Ok(());
+        }
+        // A newer poll ends an older one that still hangs (api-reference A2).
+        if let Some(old) = self.telegram.poll.take() {
+            let conflict = telegram::refused(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+                0,
+            );
+            self.back_to(old.life, 5, Event::Polled(Err(PollFailure::Telegram(conflict))));
+        }
+        for update in self.telegram.confirm(offset) {
+            self.witness.confirmed(self.core.as_ref(), update)?;
+        }
+        if self.hit(Fault::TelegramConflict, 8) {
+            let conflict = telegram::refused(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+                0,
+            );
+            self.back_to(life, 900, Event::Polled(Err(PollFailure::Telegram(conflict))));
+            return Ok(());
+        }
+        if let Some(SendFailure::Telegram(error)) = self.telegram_refusal() {
+            self.back_to(life, 30, Event::Polled(Err(PollFailure::Telegram(error))));
+            return Ok(());
+        }
+        let until_ms = self.now_ms + i64::from(timeout_s) * SECOND_MS;
+        self.telegram.poll = Some(Poll { life, limit, until_ms });
+        if self.telegram.waiting.is_empty() && timeout_s > 0 {
+            self.at(until_ms - self.now_ms, Item::PollEnds { since_ms: until_ms });
+        } else {
+            self.answer_poll();
+        }
+        Ok(())
+    }
+
+    fn answer_poll(&mut self) {
+        let Some(poll) = self.telegram.poll.take() else { return };
+        let texts = self.telegram.page(poll.limit);
+        let mut updates = Vec::new();
+        // A page may break off; what came is good.
+        let whole = if self.hit(Fault::TelegramLost, 20) {
+            usize::try_from(self.dice.below(texts.len() as u64 + 1)).unwrap_or(0)
+        } else {
+            texts.len()
+        };
+        for text in texts.iter().take(whole) {
+            let (id, incoming) = match read_update(text.as_bytes()) {
+                Ok(incoming) => (incoming.id, Ok(incoming)),
+                Err(error) => match error.update_id {
+                    Some(id) => (id, Err(error.why)),
+                    None => continue,
+                },
+            };
+            updates.push(Fetched { id, incoming, raw: String::new() });
+        }
+        let result = if updates.is_empty() && !texts.is_empty() {
+            Err(PollFailure::Net(cut(true)))
+        } else {
+            Ok(updates)
+        };
+        let after_ms = self.dice.span(5, 80);
+        self.back_to(poll.life, after_ms, Event::Polled(result));
+    }
+
+    /// What keeps a call from being carried out.
+    fn telegram_trouble(&mut self, calm: bool) -> Option<SendFailure> {
+        if self.away[0] || self.hit(Fault::TelegramCut, if calm { 5 } else { 15 }) {
+            return Some(SendFailure::Net(cut(self.dice.per_mille(500))));
+        }
+        self.telegram_refusal()
+    }
+
+    fn telegram_refusal(&mut self) -> Option<SendFailure> {
+        if self.hit(Fault::TelegramPause, 10) {
+            let seconds = u32::try_from(self.dice.span(1, 40)).unwrap_or(1);
+            let text = format!("Too Many Requests: retry after {seconds}");
+            return Some(SendFailure::Telegram(telegram::refused(429, &text, seconds)));
+        }
+        if self.hit(Fault::TelegramServer, 10) {
+            let error = match self.dice.below(3) {
+                0 => telegram::refused(500, "Internal Server Error", 0),
+                1 => telegram::door(502),
+                _ => telegram::door(504),
+            };
+            return Some(SendFailure::Telegram(error));
+        }
+        None
+    }
+
+    fn send_arrives(&mut self, life: u32, sending: Box<Sending>) -> Result<(), String> {
+        // Of a killed process only what had left arrives.
+        if life != self.life && self.dice.per_mille(500) {
+            return Ok(());
+        }
+        let took_ms = self.dice.span(10, 400);
+        let result = match self.telegram_trouble(false) {
+            Some(failure) => Err(failure),
+            None => {
+                let done = self.telegram.carry_out(&sending);
+                let lost = self.hit(Fault::TelegramLost, 25);
+                match done {
+                    Done::Refused(error) => Err(SendFailure::Telegram(error)),
+                    Done::New(id) => {
+                        self.witness.shown(&sending, lost, self.now_ms)?;
+                        Ok(MessageId(id))
+                    }
+                    Done::Edited(id) => {
+                        self.witness.edited(&sending)?;
+                        Ok(MessageId(id))
+                    }
+                    Done::Gone => Ok(MessageId(0)),
+                }
+                .and_then(|id| if lost { Err(SendFailure::Net(cut(true))) } else { Ok(id) })
+            }
+        };
+        self.back_to(life, took_ms, Event::Sent { sending, result, took_ms });
+        Ok(())
+    }
+
+    fn ask_arrives(&mut self, life: u32, job: &AskJob) {
+        if life != self.life && self.dice.per_mille(500) {
+            return;
+        }
+        let result = if self.away[1] {
+            Err(ModelFailure::Network { sent: false, why: "away".to_owned() })
+        } else if self.hit(Fault::GeminiError, 60) {
+            let said = Gemini::error(&mut self.dice, &job.model);
+            gemini::read(&said, &job.model, false, &mut self.dice)
+        } else {
+            let project = project_of(&job.key);
+            let said = match self.gemini.arrive(&project, &job.model, self.now_ms) {
+                Some(refusal) => refusal,
+                None => Said::Answer(people::answer(&mut self.dice, &job.text)),
+            };
+            let cut = self.hit(Fault::GeminiLost, 25);
+            gemini::read(&said, &job.model, cut, &mut self.dice)
+        };
+        let took_ms =
+            if result.is_ok() { self.dice.span(300, 20_000) } else { self.dice.span(50, 3_000) };
+        if let (Some(_), Ok(reply)) = (job.growth, &result) {
+            let chars: Vec<char> = reply.text.chars().collect();
+            for n in 1..=self.dice.span(0, 3) {
+                let upto = chars.len() * usize::try_from(n).unwrap_or(0) / 4;
+                let text = chars.iter().take(upto).collect();
+                self.back_to(life, took_ms * n / 4, Event::Grown { inbox: job.inbox, text });
+            }
+        }
+        let asked = Asked { inbox: job.inbox, result, took_ms };
+        self.back_to(life, took_ms, Event::Asked(Box::new(asked)));
+    }
+
+    fn sync_arrives(&mut self, life: u32, request: &Request) {
+        if life != self.life && self.dice.per_mille(500) {
+            return;
+        }
+        let fault = if self.away[2] {
+            Some(Fault::SupabaseAway)
+        } else {
+            [(Fault::SupabaseLost, 60), (Fault::SupabaseLate, 40), (Fault::SupabaseError, 60)]
+                .into_iter()
+                .find_map(|(fault, often)| self.hit(fault, often).then_some(fault))
+        };
+        let result = self.supabase.arrive(request, fault, &mut self.dice, self.now_ms);
+        let after_ms = self.dice.span(10, 2_000);
+        self.back_to(life, after_ms, Event::Synced(result));
+    }
+
+    fn next_trouble(&mut self, fault: Fault) {
+        let mean_ms = match fault {
+            Fault::Kill => 12 * MINUTE_MS,
+            Fault::Stop => 90 * MINUTE_MS,
+            Fault::Power => 25 * MINUTE_MS,
+            Fault::Disk => 50 * MINUTE_MS,
+            Fault::TelegramAway | Fault::GeminiAway => 70 * MINUTE_MS,
+            Fault::SupabaseAway => 3 * HOUR_MS,
+            Fault::Clock => 100 * MINUTE_MS,
+            _ => return,
+        };
+        let after_ms = self.dice.span(mean_ms / 10, 2 * mean_ms);
+        self.at(after_ms, Item::Trouble(fault));
+    }
+
+    fn trouble(&mut self, fault: Fault) -> Result<(), String> {
+        if self.healed {
+            return Ok(());
+        }
+        self.next_trouble(fault);
+        if !self.hit(fault, 1_000) {
+            return Ok(());
+        }
+        match fault {
+            Fault::Kill => self.die(false),
+            Fault::Power => self.die(true),
+            Fault::Stop => self.events.push_back(Event::Stop),
+            Fault::Clock => {
+                let step_ms = match self.dice.below(4) {
+                    0 => self.dice.span(-3 * HOUR_MS, 3 * HOUR_MS),
+                    1 => self.dice.span(-2 * DAY_MS, DAY_MS / 2),
+                    _ => self.dice.span(-10 * SECOND_MS, 10 * SECOND_MS),
+                };
+                // The clock comes back to the truth at times, as time services see to.
+                self.skew_ms = if self.dice.per_mille(400) { 0 } else { self.skew_ms + step_ms };
+                self.follow_clock();
+            }
+            Fault::Disk => {
+                disk::trouble(self.dice.word());
+                let after_ms = self.dice.span(SECOND_MS, 4 * MINUTE_MS);
+                self.at(after_ms, Item::TroubleEnds(fault));
+            }
+            Fault::TelegramAway | Fault::GeminiAway | Fault::SupabaseAway => {
+                self.away[place(fault)] = true;
+                let longest_ms =
+                    if fault == Fault::SupabaseAway { 3 * HOUR_MS } else { 15 * MINUTE_MS };
+                let after_ms = self.dice.span(SECOND_MS, longest_ms);
+                self.at(after_ms, Item::TroubleEnds(fault));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn trouble_ends(&mut self, fault: Fault) -> Result<(), String> {
+        match fault {
+            // A start after a death.
+            Fault::Kill if self.core.is_none() => self.start_core(),
+            Fault::Disk => {
+                disk::heal();
+                Ok(())
+            }
+            Fault::TelegramAway | Fault::GeminiAway | Fault::SupabaseAway => {
+                self.away[place(fault)] = false;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As the shell's clock: a step forward is followed, one back is not.
+    fn follow_clock(&mut self) {
+        self.core_skew_ms = self.core_skew_ms.max(self.skew_ms);
+    }
+
+    fn die(&mut self, power: bool) {
+        let Some(core) = self.core.take() else { return };
+        self.witness.dies(power, self.now_ms);
+        drop(core);
+        if power {
+            disk::cut_power(&self.dir, &mut self.dice);
+        }
+        self.restart_after(self.dice_restart_ms());
+    }
+
+    fn dice_restart_ms(&self) -> i64 {
+        1 + i64::try_from(self.trace % 5_000).unwrap_or(0)
+    }
+
+    fn restart_after(&mut self, after_ms: i64) {
+        if self.core.take().is_some() {
+            // A stop that left something in hand counts as a death for what it cut off.
+            self.witness.dies(false, self.now_ms);
+        }
+        self.events.clear();
+        self.wake_ms = i64::MAX;
+        self.at(after_ms, Item::TroubleEnds(Fault::Kill));
+    }
+
+    fn start_core(&mut self) -> Result<(), String> {
+        self.life += 1;
+        self.refused = 0;
+        self.events.clear();
+        let seed: Vec<u8> = (0..4).flat_map(|_| self.dice.word().to_le_bytes()).collect();
+        match self.open(&seed) {
+            Ok(core) => {
+                self.core = Some(core);
+                self.wake_ms = self.now_ms;
+                Ok(())
+            }
+            Err(why) if disk::is_troubled() => {
+                // As a service manager does.
+                self.note(why.len() as u64);
+                self.wake_ms = i64::MAX;
+                self.at(5 * SECOND_MS, Item::TroubleEnds(Fault::Kill));
+                Ok(())
+            }
+            Err(why) => Err(format!("it does not start: {why}")),
+        }
+    }
+
+    fn open(&mut self, seed: &[u8]) -> Result<Core, String> {
+        let mut store = Store::open(&self.dir).map_err(|error| error.to_string())?;
+        let newest_ms = core::newest_row_ms(&store).map_err(|error| error.to_string())?;
+        let wall_ms = self.now_ms + self.skew_ms;
+        let base_ms = if newest_ms > wall_ms + DAY_MS { wall_ms } else { newest_ms.max(wall_ms) };
+        self.core_skew_ms = base_ms - self.now_ms;
+        let now = self.core_now();
+        core::recover(&mut store, now).map_err(|error| error.to_string())?;
+        Core::with_dice(store, self.config.clone(), false, false, seed, now)
+            .map_err(|error| error.to_string())
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.core = None;
+        disk::clean(&self.dir);
+    }
+}
+
+fn place(fault: Fault) -> usize {
+    match fault {
+        Fault::TelegramAway => 0,
+        Fault::GeminiAway => 1,
+        _ => 2,
+    }
+}
+
+fn cut(maybe_done: bool) -> NetError {
+    NetError { maybe_done, kind: NetErrorKind::Cut, text: "cut".to_owned() }
+}
+
+fn preview_chat(request: &Request) -> i64 {
+    let body = request.body.as_deref().unwrap_or("{}");
+    svs_bot::json::parse(body.as_bytes())
+        .ok()
+        .and_then(|body| body.at("chat_id").i64())
+        .unwrap_or(0)
+}
+
+/// The project is the letter in the made-up key.
+fn project_of(key: &Secret) -> String {
+    key.expose().split('-').nth(2).unwrap_or_default().to_owned()
+}
+
+fn config(dice: &mut Dice) -> Config {
+    let keys = (0..6).map(|n| {
+        let project = ["pa", "pb", "pc"][n % 3];
+        let group = [Group::A, Group::B, Group::C, Group::D, Group::Router, Group::Ungrouped][n];
+        KeySetting {
+            secret: Secret::new(format!("AIza-sim-{project}-{n:024}")),
+            group,
+            project: Some(project.to_owned()),
+        }
+    });
+    let mut config = Config::sample();
+    config.bot_token = Secret::new(format!("{BOT_ID}:simulated-token-of-no-use"));
+    config.keys = keys.collect();
+    config.owner_ids = vec![UserId(1)];
+    config.vip_ids = vec![UserId(2), UserId(3)];
+    config.premium_ids = vec![UserId(4), UserId(5)];
+    config.default_role = dice.pick(&[Role::Normal, Role::Normal, Role::Guest]);
+    config.vip_slots = VIP_SLOTS;
+    config.workers = WORKERS;
+    config.queue_max = QUEUE_MAX;
+    config.user_queue_max = USER_QUEUE_MAX;
+    config.trigger_keywords = vec!["simbot".to_owned()];
+    config.stream = dice.pick(&[StreamSetting::Off, StreamSetting::Edit, StreamSetting::Auto]);
+    config.supabase = Some(svs_bot::config::Supabase {
+        url: "https://simulated.supabase.co".to_owned(),
+        key: Secret::new(KEY),
+    });
+    config.http_addr = None;
+    config
+}
