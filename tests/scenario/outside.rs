@@ -217,10 +217,7 @@ fn the_memory_report_adds_up_to_the_resident_size() {
             number.unwrap().parse().unwrap_or_else(|_| panic!("{name} is not known in\n{text}"))
         };
         let resident = bytes("resident ");
-        let sum: u64 = ["program", "heap", "anonymous", "stacks", "files"]
-            .map(bytes)
-            .iter()
-            .sum();
+        let sum: u64 = ["program", "heap", "anonymous", "stacks", "files"].map(bytes).iter().sum();
         assert!(sum.abs_diff(resident) <= resident / 10, "{sum} of {resident}:\n{text}");
         let inner = ["page cache", "schema", "statements"].map(bytes);
         assert!(inner.iter().all(|bytes| *bytes > 0), "{text}");

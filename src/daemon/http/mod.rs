@@ -100,6 +100,8 @@ async fn converse(stream: TcpStream, guard: &Guard, shared: &Shared) -> io::Resu
         };
         // Nothing here takes a body, so none is read: what follows it cannot be told from a request.
         let keep_alive = head.keep_alive && head.body == Body::None && served < REQUESTS_MAX;
+        #[cfg(feature = "profiling")]
+        let profile = profile::reply(&head, guard).await;
         #[cfg(not(feature = "profiling"))]
         let profile: Option<Reply> = None;
         let reply = match profile {
