@@ -188,16 +188,6 @@ impl World {
                 return Err(format!("not at rest: {}", self.witness.unrest(self.core())));
             }
             self.steps += 1;
-            if self.steps.is_multiple_of(5_000) && std::env::var_os("SIM_VERBOSE").is_some() {
-                println!(
-                    "step {} at {} min, wake {}, next {:?}: {}",
-                    self.steps,
-                    (self.now_ms - self.start_ms) / 60_000,
-                    self.wake_ms - self.now_ms,
-                    self.items.len(),
-                    self.witness.unrest(self.core.as_ref().unwrap())
-                );
-            }
             if self.steps > steps_max {
                 return Err("the loop spins".to_owned());
             }
@@ -206,7 +196,12 @@ impl World {
             }
             self.at_once += 1;
             if self.at_once > AT_ONCE_MAX {
-                return Err(format!("{AT_ONCE_MAX} turns at one instant: the loop spins"));
+                let unrest = self.core.as_ref().map(|core| self.witness.unrest(core));
+                let (wake_ms, next) = (self.wake_ms - self.now_ms, self.items.len());
+                return Err(format!(
+                    "{AT_ONCE_MAX} turns at one instant: the loop spins: {} events, wake in {wake_ms} ms, {next} items: {unrest:?}",
+                    self.events.len()
+                ));
             }
             self.now_ms = self.now_ms.max(next);
             match self.items.first_entry() {
@@ -216,7 +211,9 @@ impl World {
                 }
                 _ => {}
             }
-            if self.core.is_some() && (!self.events.is_empty() || self.wake_ms <= self.now_ms) {
+            // After a refused turn the shell waits, unless something new comes.
+            let arrived = self.refused == 0 && !self.events.is_empty();
+            if self.core.is_some() && (arrived || self.wake_ms <= self.now_ms) {
                 self.turn()?;
             }
         }
