@@ -90,6 +90,21 @@ pub fn parse_written(text: &str) -> Option<Written> {
     Some(Written { local_us: local_s * SECOND_US + fraction_us, offset_s })
 }
 
+/// The instant of a reply's `Date`, to the second: `Sun, 22 Nov 2026 23:12:14 GMT` (RFC 9110, 5.6.7);
+/// the two obsolete forms are not read.
+pub fn parse_http_date(text: &str) -> Option<UnixMs> {
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = text.trim().split_once(", ")?.1.split(' ');
+    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
+    let (time, zone) = (words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    if zone != "GMT" {
+        return None;
+    }
+    parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+}
+
 /// Days since the epoch of a date text like `2026-01-31`.
 pub fn parse_date(text: &str) -> Option<i64> {
     let mut rest = Scan(text.trim().as_bytes());
@@ -390,6 +405,21 @@ mod tests {
             assert_eq!(pacific_day(next - 1), pacific_day(at));
             assert_eq!(pacific_day(next), pacific_day(at) + 1);
             at = next;
+        }
+    }
+
+    #[test]
+    fn the_date_of_a_reply_is_read() {
+        for (text, want) in [
+            ("Sun, 22 Nov 2026 23:12:14 GMT", Some(1_795_389_134_000)),
+            (" Thu, 01 Jan 1970 00:00:00 GMT ", Some(0)),
+            ("Sun, 22 Nov 2026 23:12:14 UTC", None),
+            ("Sunday, 22-Nov-26 23:12:14 GMT", None),
+            ("Sun Nov 22 23:12:14 2026", None),
+            ("Sun, 99 Nov 2026 23:12:14 GMT", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_http_date(text), want, "{text}");
         }
     }
 

@@ -4,11 +4,24 @@
 //! only one to name `rusqlite`, for one counter.
 #![expect(unsafe_code, reason = "system calls that std does not wrap; audited block by block")]
 
-use crate::types::status::Disk;
+use crate::types::status::{Disk, SqliteMemory};
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+/// The allocator of profiling builds: it notes where every 512 KiB or so were asked for.
+#[cfg(feature = "profiling")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// jemalloc reads its settings from this symbol, before `main`.
+// SAFETY: the name is jemalloc's own, prefixed as that crate builds it, and nothing else defines it;
+// the first word of a slice is the pointer to a NUL-terminated text that jemalloc expects there.
+#[cfg(feature = "profiling")]
+#[allow(non_upper_case_globals, reason = "the name is jemalloc's")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static malloc_conf: &[u8] = b"prof:true,prof_active:true,lg_prof_sample:19\0";
 
 /// Free and total space of the file system that `path` lies on; `None` where it cannot be told.
 pub fn disk(path: &Path) -> Option<Disk> {
@@ -29,11 +42,39 @@ pub fn disk(path: &Path) -> Option<Disk> {
     Some(Disk { free_bytes: free.saturating_mul(block), total_bytes: total.saturating_mul(block) })
 }
 
-/// Bytes that SQLite has from the allocator now, all connections of this process together.
-pub fn sqlite_bytes() -> Option<u64> {
+/// What SQLite holds in memory: of the whole process, and of this connection.
+pub fn sqlite_memory(db: &rusqlite::Connection) -> SqliteMemory {
+    let status = |what| {
+        let (mut now, mut highest) = (0, 0);
+        // SAFETY: the handle is open for as long as `db` is borrowed, and it is only read; `now` and
+        // `highest` are integers of the C type's width; the connection is used by this thread alone
+        // at this moment, since `Connection` is not `Sync`.
+        let result = unsafe {
+            rusqlite::ffi::sqlite3_db_status(db.handle(), what, &mut now, &mut highest, 0)
+        };
+        if result == rusqlite::ffi::SQLITE_OK { u64::try_from(now).unwrap_or(0) } else { 0 }
+    };
     // SAFETY: takes nothing, reads one counter under SQLite's own lock; legal at any time.
-    let bytes = unsafe { rusqlite::ffi::sqlite3_memory_used() };
-    u64::try_from(bytes).ok()
+    let used = unsafe { rusqlite::ffi::sqlite3_memory_used() };
+    SqliteMemory {
+        used_bytes: u64::try_from(used).unwrap_or(0),
+        cache_bytes: status(rusqlite::ffi::SQLITE_DBSTATUS_CACHE_USED),
+        schema_bytes: status(rusqlite::ffi::SQLITE_DBSTATUS_SCHEMA_USED),
+        statements_bytes: status(rusqlite::ffi::SQLITE_DBSTATUS_STMT_USED),
+    }
+}
+
+/// Bytes that the program has from the allocator and not given back, where the C library counts
+/// them: glibc does, musl does not.
+pub fn allocated_bytes() -> Option<u64> {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: takes nothing and returns a struct of counters by value.
+        let info = unsafe { libc::mallinfo2() };
+        u64::try_from(info.uordblks + info.hblkhd).ok()
+    }
+    #[cfg(not(target_env = "gnu"))]
+    None
 }
 
 #[cfg(test)]
@@ -43,8 +84,14 @@ mod tests {
     #[test]
     fn an_open_database_costs_something() {
         let store = crate::store::Store::in_memory().unwrap();
-        assert!(sqlite_bytes() > Some(10_000));
-        drop(store);
+        let memory = sqlite_memory(&store.db);
+        assert!(memory.used_bytes > 10_000 && memory.schema_bytes > 1_000, "{memory:?}");
+        assert!(memory.cache_bytes + memory.schema_bytes <= memory.used_bytes, "{memory:?}");
+        assert_eq!(SqliteMemory::read(&memory.written()), Some(memory));
+        assert_eq!(SqliteMemory::read("1 2 x 4"), None);
+        if cfg!(target_env = "gnu") {
+            assert!(allocated_bytes() >= Some(memory.used_bytes));
+        }
     }
 
     #[test]

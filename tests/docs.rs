@@ -13,6 +13,7 @@ const LINKED: &[&str] = &[
     "docs/operations.zh.md",
     "docs/architecture.md",
     "docs/TESTING.md",
+    "docs/events.md",
     "docs/THREATS.md",
     "CHANGELOG.md",
 ];

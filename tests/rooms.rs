@@ -20,7 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
     ("store", &["types", "calendar", "json", "engine"]),
-    ("net", &["types", "config", "wire"]),
+    // `calendar` for the `Date` of a reply.
+    ("net", &["types", "calendar", "config", "wire"]),
     ("sync", &["types", "calendar", "json", "config", "wire", "store"]),
     (
         "daemon",
@@ -66,15 +67,19 @@ const CRATES: &[(&str, &[&str])] = &[
     ("argh", &["cli", "main"]),
     ("base64", &["wire", "daemon", "commands", "standin"]),
     ("httparse", &["daemon", "standin"]),
+    ("jemalloc_pprof", &["daemon"]),
     ("libc", &["os"]),
     ("log", &["*"]),
     ("nanorand", &["daemon", "standin"]),
+    ("pprof", &["daemon"]),
     ("pulldown_cmark", &["engine"]),
     ("ring", &["net", "secret_hash", "daemon"]),
     // `os` reads one counter of SQLite: all `unsafe` lives there.
     ("rusqlite", &["store", "os"]),
     ("rustls", &["net", "daemon"]),
     ("simplelog", &["daemon"]),
+    // The allocator of profiling builds; its one setting is a symbol, and so `unsafe`.
+    ("tikv_jemallocator", &["os"]),
     ("tinyjson", &["json"]),
     ("tokio", &["daemon"]),
     ("unicode_segmentation", &["engine"]),

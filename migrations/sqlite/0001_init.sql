@@ -157,6 +157,10 @@ CREATE TABLE session (
   rounds_max INTEGER NOT NULL,
   opened_ms  INTEGER NOT NULL,
   last_ms    INTEGER NOT NULL,
+  -- the session before this one, whose rounds were spent; its turns go along until they are summed up
+  follows    INTEGER NOT NULL DEFAULT 0,
+  -- 1: `summary` holds it, or nothing could be made of it
+  summed     INTEGER NOT NULL DEFAULT 0,
   summary    TEXT NOT NULL DEFAULT '',
   UNIQUE (chat_id, topic_id, user_id)
 ) STRICT;
@@ -241,6 +245,16 @@ CREATE TABLE gemini_key (
   rest_reason TEXT NOT NULL DEFAULT '',
   errors      INTEGER NOT NULL DEFAULT 0,
   last_used_ms INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- Two keys without a declared project that cannot share one: one was answered while the other's day
+-- was used up.
+CREATE TABLE key_apart (
+  one   TEXT NOT NULL,
+  other TEXT NOT NULL,
+  -- the Pacific day on which that was seen last
+  day   INTEGER NOT NULL,
+  PRIMARY KEY (one, other)
 ) STRICT, WITHOUT ROWID;
 
 -- What is known of a (project, model) pair.

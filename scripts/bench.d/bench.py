@@ -190,6 +190,37 @@ def latency():
                 Row("9 added latency, 99th of 100", p99, "ms", 25, 5)]
 
 
+def compared():
+    """7, 8, 2, 3: the same questions for us and for a bot in Python, one after the other, several times"""
+    from world import Bot, ComparedBot
+    kinds, part = ((Bot, "svs-bot"), (ComparedBot, "Python")), 200 if QUICK else 1_000
+    found = {name: {"wall": [], "cpu": [], "start": [], "rss": []} for _, name in kinds}
+    for _ in range(max(RUNS, 1)):
+        for kind, name in kinds:
+            with World() as world:
+                bot = world.bot(kind=kind).wait_poll()
+                mine = found[name]
+                mine["start"].append(world.control("state")["first_poll_ms"] - bot.started_ms)
+                world.push(range(500, 600))
+                world.wait_sent(100, 300)
+                begun, cpu = time.monotonic(), bot.cpu_s()
+                world.push(range(1_000, 1_000 + part))
+                world.wait_sent(part + 100, 600)
+                mine["wall"].append(part / (time.monotonic() - begun))
+                mine["cpu"].append((bot.cpu_s() - cpu) / part * 1e3)
+                mine["rss"].append(bot.rss_mb())
+    def ratio(key, turned=False):
+        ours, theirs = (statistics.median(found[name][key]) for _, name in kinds)
+        return theirs / ours if turned else ours / theirs
+    def note(key):
+        return "; ".join(f"{name} {statistics.median(found[name][key]):.4g} ({spread(found[name][key])})" for _, name in kinds)
+    return [Row("7 answers for one core's worth of CPU, ours beside Python's", ratio("cpu", turned=True), "×", 10, 40,
+                note=f"ms of CPU an answer: {note('cpu')}", more=True),
+            Row("7 answers a second on the clock, ours beside Python's", ratio("wall"), "×", note=f"per second: {note('wall')}"),
+            Row("3 memory under load, Python's beside ours", ratio("rss", turned=True), "×", note=f"MB: {note('rss')}"),
+            Row("2 from exec to polling, Python's beside ours", ratio("start", turned=True), "×", note=f"ms: {note('start')}")]
+
+
 def five():
     """10: five chats at once, a model of 2 s"""
     walls = []
@@ -257,15 +288,22 @@ def sync():
     return sync_bench.measure(Row, 10_000 if QUICK else 100_000, RUNS)
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, latency, five, fsyncs, request, crates, sync]
+def transfer():
+    """14: rows a second and memory of import from each source, and of export"""
+    import transfer_bench
+    return transfer_bench.measure(Row, (10_000, 30_000) if QUICK else (100_000, 300_000, 1_000_000))
 
 
-def write(text):
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer]
+
+
+def write(text, marks=MARKS):
     path = ROOT / "docs" / "BENCHMARKS.md"
     old = path.read_text()
-    head, _, rest = old.partition(MARKS[0])
-    _, _, tail = rest.partition(MARKS[1])
-    path.write_text(f"{head}{MARKS[0]}\n{text}\n{MARKS[1]}{tail}")
+    head, _, rest = old.partition(marks[0])
+    _, _, tail = rest.partition(marks[1])
+    assert tail, f"{path}: the marks {marks} are missing"
+    path.write_text(f"{head}{marks[0]}\n{text}\n{marks[1]}{tail}")
 
 
 def main():

@@ -108,8 +108,8 @@ class World:
             reply = self.control("wait", {"total": total, "timeout_ms": 3_000})
         return reply["total"]
 
-    def bot(self, data="data", wrap=(), **settings):
-        bot = Bot(self, data, wrap, settings)
+    def bot(self, data="data", wrap=(), kind=None, **settings):
+        bot = (kind or Bot)(self, data, wrap, settings)
         self.bots.append(bot)
         return bot
 
@@ -132,11 +132,14 @@ class Bot:
         self.log = open(world.folder / "log", "ab")
         self.world = world
         self.polls = world.control("state")["polls"]
-        command = [*wrap, BINARY, "run", "--data-dir", str(world.folder / data)]
+        command = [*wrap, *self.command(str(world.folder / data), env)]
         self.started_ms = time.time() * 1_000
         self.process = subprocess.Popen(command, env=env, cwd=world.folder, stderr=self.log,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         self.pid = self.process.pid
+
+    def command(self, data, _env):
+        return [BINARY, "run", "--data-dir", data]
 
     def wait_poll(self):
         end = time.monotonic() + 60
@@ -202,6 +205,24 @@ class Bot:
         buckets = re.findall(rf'^{name}_bucket{{le="([^"]+)"}} (\d+)', self.metrics(), re.M)
         total = int(buckets[-1][1])
         return [next(edge for edge, count in buckets if int(count) >= total * share) for share in wanted]
+
+
+class ComparedBot(Bot):
+    """`compared_bot.py` in an environment of its own, which is made on first use."""
+
+    def command(self, _data, env):
+        env["KEYS"] = KEYS.partition(",")[0]
+        return [str(compared_python()), str(ROOT / "scripts/bench.d/compared_bot.py")]
+
+
+def compared_python():
+    folder = ROOT / "scripts/.cache/compared"
+    python = folder / "bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--requirement",
+                        str(ROOT / "scripts/bench.d/compared.txt")], check=True)
+    return python
 
 
 def wait_port(port):

@@ -6,7 +6,6 @@ The box is a set of namespaces: its own processes, its own loopback and nothing 
 scripts, SQLite, the users and the modes are real. Both languages must hold the same commands.
 """
 
-import itertools
 import json
 import os
 import pathlib
@@ -15,14 +14,13 @@ import re
 import select
 import shutil
 import signal
-import socket
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 
-from standin import ROOT, TOKEN, StandIn, post
+from namespaces import enter, loopback_up, mount
+from standin import ROOT, TOKEN, StandIn
 
 # A text and its translation.
 GUIDES = [("README.md", "docs/README.zh.md"), ("docs/operations.md", "docs/operations.zh.md")]
@@ -106,23 +104,6 @@ def planted():
 # --- the box -------------------------------------------------------------------------------------
 
 
-def in_namespaces(words):
-    command = ["unshare", "--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", *words]
-    return command if os.geteuid() == 0 else ["sudo", "--non-interactive", "--preserve-env", *command]
-
-
-def mount(*words):
-    subprocess.run(["mount", *words], check=True)
-
-
-def loopback_up():
-    import fcntl
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as it:
-        # SIOCSIFFLAGS with IFF_UP | IFF_RUNNING.
-        fcntl.ioctl(it, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
-
-
 class Box:
     """What a scene is played on; made inside the namespaces, gone with them."""
 
@@ -148,7 +129,6 @@ class Box:
         self.make_tools(machine)
         self.standin = StandIn("--unlimited")
         self.standin.__enter__()
-        self.numbers = itertools.count(1_000)
         self.env = {
             "PATH": f"{self.folder}/tools:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": "/root", "TERM": "dumb", "LANG": "C.UTF-8",
@@ -235,29 +215,16 @@ class Box:
         assert done.returncode == 0, f"{command}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
-    def hears(self, text):
-        """A person writes to the bot in private."""
-        command = re.match(r"/\w+", text)
-        person = {"id": PERSON, "is_bot": False, "first_name": "P", "language_code": "en"}
-        message = {"message_id": next(self.numbers), "date": int(time.time()), "text": text, "from": person,
-                   "chat": {"id": PERSON, "type": "private", "first_name": "P"},
-                   "entities": [{"type": "bot_command", "offset": 0, "length": command.end()}] if command else []}
-        status, reply = post(f"{self.standin.telegram}/control/push", json.dumps({"message": message}).encode())
-        assert status == 200, reply
-
     def says(self, text, wanted):
         """The bot's answer to a person holds these words."""
-        before = len(self.sent())
-        self.hears(text)
+        before = len(self.standin.sent())
+        self.standin.hears(text, PERSON)
         end = time.monotonic() + 60
         while time.monotonic() < end:
-            if any(wanted in json.dumps(it, ensure_ascii=False) for it in self.sent()[before:]):
+            if any(wanted in json.dumps(it, ensure_ascii=False) for it in self.standin.sent()[before:]):
                 return
             time.sleep(0.2)
-        raise AssertionError(f"the bot does not answer '{text}' with '{wanted}': {self.sent()[before:]}")
-
-    def sent(self):
-        return post(f"{self.standin.telegram}/control/sent", {"after": 0})[1]["sent"]
+        raise AssertionError(f"the bot does not answer '{text}' with '{wanted}': {self.standin.sent()[before:]}")
 
 
 # --- scenes: what is there before a block, what a person answers, what must hold after it --------
@@ -318,8 +285,8 @@ ANSWERS = {
     "cargo run --release -- demo": lambda box: [(r"> $", "hello demo\n"), (r"You wrote:\s+hello demo[\s\S]*> $", "\x04")],
     "svs-bot init": lambda box: [
         ("Bot token from @BotFather: ", TOKEN + "\n"), ("Gemini key 1: ", KEY + "\n"), (r"Gemini key 2 .*: ", "\n"),
-        (r"Supabase URL .*: ", "\n"), (LINK, lambda it: box.hears(f"/start {it.group(1)}"))],
-    "svs-bot owner-link": lambda box: [(LINK, lambda it: box.hears(f"/start {it.group(1)}"))],
+        (r"Supabase URL .*: ", "\n"), (LINK, lambda it: box.standin.hears(f"/start {it.group(1)}", PERSON))],
+    "svs-bot owner-link": lambda box: [(LINK, lambda it: box.standin.hears(f"/start {it.group(1)}", PERSON))],
 }
 
 # What must hold after a block with this command. Each block needs one.
@@ -407,7 +374,10 @@ def main():
     for guide, start in scenes if not problems else ():
         with tempfile.TemporaryDirectory(prefix="svs-bot-guide-") as scratch:
             os.chmod(scratch, 0o755)
-            command = in_namespaces([sys.executable, os.path.abspath(__file__), "--scene", guide, str(start)])
+            command = enter([sys.executable, os.path.abspath(__file__), "--scene", guide, str(start)])
+            # The users and owners that an installation makes need the real root.
+            if os.geteuid() != 0:
+                command = ["sudo", "--non-interactive", "--preserve-env", *(it for it in command if it != "--map-root-user")]
             failed += subprocess.run(command, env={**os.environ, "GUIDE_SCRATCH": scratch}).returncode != 0
     if not failed:
         print(f"{count} commands in {sum(map(len, GUIDES))} guides hold")

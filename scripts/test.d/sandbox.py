@@ -6,7 +6,6 @@ its SystemCallFilter, RestrictAddressFamilies and MemoryDenyWriteExecute, by lib
 """
 
 import ctypes
-import json
 import os
 import pathlib
 import re
@@ -21,7 +20,7 @@ import time
 import urllib.request
 
 from bot import Bot, until
-from standin import ROOT, StandIn, post
+from standin import ROOT, StandIn
 
 UNITS = ROOT / "scripts"
 ALLOW, KILL, ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
@@ -167,13 +166,9 @@ def the_daemon(standin):
             heard = b""
             while b"READY=1" not in heard:
                 heard = told.recv(4096)
-            for number, (text, chat) in enumerate([("hello", 7), ("/status", 7), ("/export", 7)], 1):
-                person = {"id": 7, "is_bot": False, "first_name": "P", "language_code": "en"}
-                entities = [{"type": "bot_command", "offset": 0, "length": len(text)}] if text[0] == "/" else []
-                message = {"message_id": number, "date": int(time.time()), "text": text, "from": person,
-                           "chat": {"id": chat, "type": "private", "first_name": "P"}, "entities": entities}
-                post(f"{standin.telegram}/control/push", json.dumps({"message": message}).encode())
-            until(60, "three answers", lambda: post(f"{standin.telegram}/control/state")[1]["sent_total"] >= 3)
+            for text in ("hello", "/status", "/export"):
+                standin.hears(text)
+            until(60, "three answers", lambda: len(standin.sent()) >= 3)
             until(60, "a row in Supabase", lambda: sent_rows(port) >= 1)
             for path in ("/healthz", "/readyz", "/status.json", "/"):
                 urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30).read()

@@ -1,9 +1,12 @@
 """Starts the stand-ins for a witness, and finds what belongs to the repository."""
 
+import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
+import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -17,6 +20,7 @@ class StandIn:
     def __init__(self, *options):
         program = os.environ.get("STANDIN", ROOT / "target" / "debug" / "examples" / "standin")
         self.command = [str(program), *options]
+        self.numbers = itertools.count(1_000)
 
     def __enter__(self):
         self.process = subprocess.Popen(
@@ -32,6 +36,23 @@ class StandIn:
     def __exit__(self, *_):
         self.process.stdin.close()
         self.process.wait(timeout=10)
+
+    def hears(self, text, person=7):
+        """Somebody writes to the bot in private."""
+        command = re.match(r"/\w+", text)
+        user = {"id": person, "is_bot": False, "first_name": "P", "language_code": "en"}
+        message = {"message_id": next(self.numbers), "date": int(time.time()), "text": text, "from": user,
+                   "chat": {"id": person, "type": "private", "first_name": "P"},
+                   "entities": [{"type": "bot_command", "offset": 0, "length": command.end()}] if command else []}
+        status, reply = post(f"{self.telegram}/control/push", json.dumps({"message": message}).encode())
+        assert status == 200, reply
+
+    def sent(self):
+        """Everything that the bot has sent, oldest first."""
+        return post(f"{self.telegram}/control/sent", {"after": 0})[1]["sent"]
+
+    def has_sent(self, words):
+        return any(words in json.dumps(it, ensure_ascii=False) for it in self.sent())
 
 
 def post(url, body=None, headers=None):

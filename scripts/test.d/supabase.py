@@ -246,9 +246,116 @@ def dumps_and_lines(w, _):
     old = json.loads(w.run("import", "pgdump", str(w.folder / "copy.sql"), "--json", "--data-dir", str(w.data), env={"KEEP_HISTORY": "1d"}, code=None).stdout or "{}")
 
 
+def a_server_that_takes_and_never_answers(w, _):
+    """The request is carried out, the connection stays open, no answer comes; then one that comes for ever."""
+    for fault in ("hang", "drip"):
+        w.add(5)
+        first = len(w.gateway.log)
+        w.gateway.fault = lambda number, *_: fault if number == first else None
+        report = w.sync()
+        assert report["tables"]["chat_history"]["already"] == 5 and report["requests"] >= 3, (fault, report)
+        assert w.sync()["requests"] == 0
+        w.gateway.settle()
+    w.same()
+    # Nothing but silence: it ends by itself, in time for the next start of cron, and loses nothing.
+    w.add(5)
+    w.gateway.fault = lambda *_: "hang"
+    report = w.sync(code=75)
+    assert report["error"]["kind"] == "unreachable" and report["tables"]["chat_history"]["pending"] == 5, report
+    w.gateway.fault = lambda *_: None
+    w.gateway.settle()
+    w.sync()
+    w.same()
+
+
+def verify_and_import_tell_what_stops_them(w, _):
+    w.env["SUPABASE_URL"] = "http://127.0.0.1:9"
+    for command in (["verify", "--json"], ["import", "supabase", "--json"]):
+        done = w.run(*command, code=75)
+        told = json.loads(done.stdout)
+        assert done.stdout.count("\n") == 1 and told["error"], (command, done)
+    assert json.loads(w.run("verify", "--json", code=75).stdout)["error"]["kind"] == "unreachable"
+    done = w.run("verify", code=75)
+    assert done.stdout == "" and "supabase" in done.stderr, done
+    for url, words in [("http://192.0.2.1:8000", "ALLOW_HTTP"), ("ftp://x.supabase.co", "http"),
+                              ("x.supabase.co", "http"), ("", "takes both or none")]:
+        done = w.run("sync", env={"SUPABASE_URL": url}, code=2)
+        assert words in done.stderr and "SUPABASE_URL" in done.stderr, (url, done)
+        assert SECRET_KEY not in done.stderr, done
+
+
+def what_check_says(w, _):
+    items = lambda: {item["name"]: item for item in json.loads(w.run("check", "--json", code=None).stdout)["items"] if item["name"].startswith("supabase")}
+    assert all(item["level"] == "ok" for item in items().values()), items()
+    w.pg.sql("alter table chat_history alter id drop default; alter table chat_history alter id add generated always as identity")
+    w.reload()
+    w.add(3)
+    w.sync()
+    item = items()["supabase ids"]
+    assert item["level"] == "warn" and "migrations/supabase/0003_ids.sql" in item["todo"], item
+    w.sync()
+    assert "supabase ids" in items(), "a run that sent nothing forgot it"
+    w.pg.sql((ROOT / "migrations/supabase/0003_ids.sql").read_text())
+    w.reload()
+    w.add(3)
+    w.sync()
+    assert "supabase ids" not in items() and w.pg.sql("select count(*) from chat_history") == "6"
+
+
+def an_import_that_is_killed_goes_on(w, options):
+    """Killed at random moments and begun again, from each source; in the end every row is here once."""
+    rows, dice = 6_000, random.Random(options.seed)
+    w.pg.sql(f"""insert into chat_history (chat_id, user_id, message_text, response_text, created_at)
+      select -5, g, 'question ' || g, repeat('answer ', 30), timestamp '2026-03-01' + g * interval '1 second' from generate_series(1, {rows}) g;
+      insert into user_registry (user_id, chat_id, trigger_count) select g, -5, g from generate_series(1, 300) g""")
+    dump, lines = w.folder / "killed.sql", w.folder / "killed.jsonl"
+    dump.write_bytes(w.pg.dump())
+    w.run("import", "supabase")
+    lines.write_text(w.run("export").stdout)
+    for source in (["supabase"], ["pgdump", str(dump)], ["jsonl", str(lines)]):
+        w.data = w.folder / f"data-killed-{source[0]}"
+        for _ in range(6):
+            process = subprocess.Popen([str(w.binary), "import", *source, "--json", "--data-dir", str(w.data)], env=w.env, cwd=w.folder,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(dice.uniform(0.02, 0.4))
+            process.kill()
+            process.wait()
+        w.run("import", *source)
+        with sqlite3.connect(w.data / "svs-bot.db") as db:
+            found = db.execute("select count(*), count(distinct remote_id), sum(user_id), min(sync), max(sync) from history").fetchone()
+            assert found == (rows, rows, rows * (rows + 1) // 2, 4, 4), (source, found)
+            if source[0] != "jsonl":
+                assert db.execute("select count(*), sum(trigger_count), sum(sync = 2) from registry").fetchone() == (300, 45_150, 300)
+        assert json.loads(w.run("import", *source, "--json").stdout)["chat_history"]["new"] == 0
+        assert w.run("export").stdout == lines.read_text(), source
+        assert w.sync()["requests"] == 0
+
+
+def progress_only_on_a_terminal(w, _):
+    import pty
+    w.add(1200)
+    for command in (["sync"], ["verify"], ["import", "supabase"], ["export"]):
+        screen, end = pty.openpty()
+        process = subprocess.Popen([str(w.binary), *command, "--data-dir", str(w.data)], env=w.env, cwd=w.folder,
+                                   stdout=subprocess.DEVNULL, stderr=end, stdin=subprocess.DEVNULL)
+        process.wait()
+        os.close(end)
+        seen = b""
+        try:
+            while chunk := os.read(screen, 4096):
+                seen += chunk
+        except OSError:
+            pass
+        os.close(screen)
+        assert process.returncode == 0 and f"{command[0]}: ".encode() in seen and seen.endswith(b"\x1b[K"), (command, seen)
+        quiet = w.run(*command)
+        assert "\x1b" not in quiet.stderr and "\r" not in quiet.stderr, (command, quiet)
+
+
 CASES = [everything_arrives_once, legacy_keys_send_both_headers, odd_rows_pass, another_writer, a_poison_row_stands_aside,
          what_only_the_operator_can_mend, the_gateway_refuses, ids_generated_always, a_restored_backup_loses_nothing,
-         forgetting, bringing_in, dumps_and_lines, faults]
+         forgetting, bringing_in, dumps_and_lines, an_import_that_is_killed_goes_on,
+         verify_and_import_tell_what_stops_them, what_check_says, progress_only_on_a_terminal, a_server_that_takes_and_never_answers, faults]
 
 
 def main():

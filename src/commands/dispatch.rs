@@ -2,6 +2,7 @@
 //! this process: environment, clock, terminal, standard streams.
 //! May not: hold what a command does.
 
+use super::progress::Progress;
 use super::{
     Failure, Outcome, Place, backup, check, demo, drain, env, export, forget, import, keys,
     owner_link, role, setup, status, sync, verify,
@@ -104,7 +105,15 @@ pub fn run(command: &Command) -> Outcome {
         }
         Command::Export(args) => {
             let dir = data_only(&args.env_file, &args.data_dir, env)?;
-            export::run(args, &dir, &mut io::BufWriter::new(out))
+            // The rows themselves are progress enough where they run over the screen.
+            let watched = io::stderr().is_terminal() && !io::stdout().is_terminal();
+            let mut progress = Progress::new(watched);
+            let tell = &mut |line: std::fmt::Arguments<'_>| {
+                progress.show(clock::system_ms(), line, &mut io::stderr());
+            };
+            let outcome = export::run(args, &dir, &mut io::BufWriter::new(out), tell);
+            progress.end(&mut err);
+            outcome
         }
         Command::Forget(args) => {
             forget::run(args, &data_only(&args.env_file, &args.data_dir, env)?, now(), &mut out)
@@ -130,24 +139,16 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), Failure> {
 fn with_supabase(place: &Place, work: &mut dyn FnMut(&mut Outside<'_>) -> Outcome) -> Outcome {
     let net = Net::new(&place.config).map_err(Failure::usage)?;
     let mut dice = clock::dice();
-    let shows = io::stderr().is_terminal();
+    let mut progress = Progress::new(io::stderr().is_terminal());
     let mut outside = Outside {
         call: &mut |request| net.supabase(request, daemon::SYNC_REPLY_BYTES_MAX),
         now: &mut now,
         wait: &mut |ms| clock::pause(Duration::from_millis(u64::try_from(ms).unwrap_or(0))),
         dice: &mut dice,
-        progress: &mut |report| {
-            if shows {
-                let sent = report.history.sent + report.registry.sent;
-                let _ =
-                    write!(io::stderr(), "\rsync: {sent} rows sent, {} requests", report.requests);
-            }
-        },
+        tell: &mut |line| progress.show(clock::system_ms(), line, &mut io::stderr()),
     };
     let outcome = work(&mut outside);
-    if shows {
-        let _ = write!(io::stderr(), "\r\x1b[K");
-    }
+    progress.end(&mut io::stderr());
     outcome
 }
 
@@ -168,6 +169,7 @@ fn look(args: &cli::Check, environment: &Environment, out: &mut dyn Write) -> Ou
         telegram: &mut |request| net.telegram(request, CHECK_REPLY_BYTES_MAX),
         gemini: &mut |key, request| setup::gemini_call(&net, key, request),
         supabase: &mut |request| net.supabase(request, CHECK_REPLY_BYTES_MAX),
+        system_ms: &clock::system_ms,
     };
     check::run(args, &place, &local, &mut ways, out)
 }
@@ -307,7 +309,7 @@ fn daemon(
         }),
         reopen_log: Box::new(move |config| {
             if let Err(error) = log.reopen(&log_settings(config)) {
-                log::error!("LOG_FILE: {error}: the old one stays open");
+                log::error!(target: "log.failed", "LOG_FILE: {error}: the old one stays open");
             }
         }),
         stop: None,

@@ -133,9 +133,7 @@ fn left_out(values: &BTreeMap<String, String>, used: &BTreeSet<String>) -> Vec<S
         if is_redis(name.strip_suffix("_FILE").unwrap_or(name)) {
             return Some("sessions are kept in SQLite now, redis is not needed".to_owned());
         }
-        let nearest =
-            || format!("nothing knows it, the nearest known name is {}", names::nearest(name));
-        (!names::is_known(name)).then(nearest)
+        (!names::is_known(name)).then(|| names::unknown(name))
     };
     values
         .iter()

@@ -6,6 +6,7 @@ use crate::calendar::{DAY_S, SECOND_US, parse_date, parse_written};
 use crate::cli;
 use crate::store::transfer::{self, Filter};
 use crate::store::{Store, StoreError};
+use crate::sync::Tell;
 use crate::types::row::HistoryRow;
 use crate::wire::table;
 use std::io::Write;
@@ -30,7 +31,7 @@ impl From<StoreError> for Broken {
 ///
 /// # Errors
 /// Wrong use, no database, a stream that is closed.
-pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write) -> Outcome {
+pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write, tell: Tell<'_>) -> Outcome {
     let write: fn(&mut String, &HistoryRow<'_>) = match args.format.as_str() {
         "jsonl" => |out, row| {
             table::write_json(out, row);
@@ -58,6 +59,7 @@ pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write) -> Outcome 
     };
     let mut after = (i64::MIN, 0);
     let mut line = head;
+    let mut rows = 0_u64;
     // Bounded: `after` grows with every page.
     loop {
         let page = store.read(|db| {
@@ -65,9 +67,11 @@ pub fn run(args: &cli::Export, data_dir: &Path, out: &mut dyn Write) -> Outcome 
                 write(&mut line, row);
                 out.write_all(line.as_bytes()).map_err(Broken::Output)?;
                 line.clear();
+                rows += 1;
                 Ok(())
             })
         });
+        tell(format_args!("export: {rows} rows"));
         match page {
             Ok(Some(place)) => after = place,
             Ok(None) => break,

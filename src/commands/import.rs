@@ -4,17 +4,18 @@
 
 mod files;
 
-use super::{EXIT_LATER, EXIT_OK, Failure, Outcome, Place};
+use super::{EXIT_LATER, EXIT_OK, EXIT_USAGE, Failure, Outcome, Place};
 use crate::calendar::{SECOND_US, Written};
 use crate::cli;
 use crate::config::{Environment, ZONE_TAKES, Zone};
 use crate::engine::mask::Masker;
 use crate::json;
-use crate::store::sync::{self as rows, Db, REMOTE_ID_MIN, Table};
+use crate::store::names::{self, REMOTE_ID_MIN};
+use crate::store::sync::{self as rows, Db, Table};
 use crate::store::transfer::{self, Imported};
 use crate::store::{self, Durability, Store, meta};
 use crate::sync::Outside;
-use crate::sync::pull::Puller;
+use crate::sync::pull::{PullError, Puller};
 use crate::types::row::{OwnedHistory, RegistryRow};
 use crate::wire::postgrest::read;
 use crate::wire::table;
@@ -120,6 +121,14 @@ impl Inflow<'_> {
         }
     }
 
+    fn tell(&self, tell: &mut dyn FnMut(std::fmt::Arguments<'_>), percent: Option<u64>) {
+        let rows = self.history.read + self.registry.read;
+        match percent {
+            Some(percent) => tell(format_args!("import: {rows} rows, {percent} %")),
+            None => tell(format_args!("import: {rows} rows")),
+        }
+    }
+
     fn is_full(&self) -> bool {
         self.items.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
@@ -174,7 +183,7 @@ fn bring_in(db: &Db, items: &[Item]) -> store::Result<(NewKnown, NewKnown)> {
 enum End {
     Whole,
     /// The rows before are in; why the rest is not, and the exit code.
-    Broken(u8, String),
+    Broken(u8, &'static str, String),
 }
 
 /// Runs it.
@@ -216,9 +225,9 @@ pub fn run(
         err,
     };
     let end = match (args.source.as_str(), args.file.as_deref()) {
-        ("supabase", None) => from_supabase(&mut flow, place, &clock, outside)?,
-        ("pgdump", Some(file)) => files::from_dump(&mut flow, file, &clock)?,
-        ("jsonl", Some(file)) => files::from_json_lines(&mut flow, file, &clock)?,
+        ("supabase", None) => from_supabase(&mut flow, place, &clock, outside),
+        ("pgdump", Some(file)) => files::from_dump(&mut flow, file, &clock, outside.tell),
+        ("jsonl", Some(file)) => files::from_json_lines(&mut flow, file, &clock, outside.tell),
         ("pgdump" | "jsonl", None) => {
             return Err(Failure::usage(format!("import {}: it takes a file", args.source)));
         }
@@ -228,6 +237,13 @@ pub fn run(
                 "import: {other}: it takes supabase, pgdump FILE or jsonl FILE"
             )));
         }
+    };
+    let end = match end {
+        // What was read before the database or the file refused is told all the same.
+        Err(failure) if args.json && failure.code != EXIT_USAGE => {
+            End::Broken(failure.code, "failed", failure.text)
+        }
+        end => end?,
     };
     let (history, registry) = (flow.history, flow.registry);
     let took_ms = (outside.now)().unix_ms.saturating_sub(began_ms);
@@ -245,7 +261,7 @@ fn report(
     let text = if as_json {
         let error = match &end {
             End::Whole => None,
-            End::Broken(_, why) => Some(why.as_str()),
+            End::Broken(_, kind, why) => Some((*kind, why.as_str())),
         };
         report_json(&history, &registry, took_ms, error)
     } else {
@@ -260,14 +276,19 @@ fn report(
     writeln!(out, "{text}").map_err(|error| Failure::failed(format!("output: {error}")))?;
     match end {
         End::Whole => Ok(EXIT_OK),
-        End::Broken(code, why) => {
+        End::Broken(code, _, why) => {
             let _ = writeln!(err, "import: {why}");
             Ok(code)
         }
     }
 }
 
-fn report_json(history: &Counts, registry: &Counts, took_ms: i64, error: Option<&str>) -> String {
+fn report_json(
+    history: &Counts,
+    registry: &Counts,
+    took_ms: i64,
+    error: Option<(&str, &str)>,
+) -> String {
     let mut out = String::from("{");
     for (name, counts) in [("chat_history", history), ("user_registry", registry)] {
         let Counts { read, new, known, skipped_old, bad } = counts;
@@ -279,7 +300,9 @@ fn report_json(history: &Counts, registry: &Counts, took_ms: i64, error: Option<
     let _ = write!(out, "\"seconds\":{}.{:03},\"error\":", took_ms / 1_000, took_ms % 1_000);
     match error {
         None => out.push_str("null"),
-        Some(text) => json::quote(&mut out, text),
+        Some((kind, text)) => {
+            json::Object::new(&mut out).str("kind", kind).str("text", text);
+        }
     }
     out.push('}');
     out
@@ -314,7 +337,7 @@ fn from_supabase(
                 meta::set(db, CURSOR, "0")?;
             }
             let after = meta::get_i64(db, CURSOR)?.unwrap_or(0);
-            let base = meta::get_i64(db, "remote_base")?;
+            let base = meta::get_i64(db, names::BASE)?;
             Ok((after, base, rows::newest_id(db)?))
         })
         .map_err(Failure::failed)?;
@@ -352,15 +375,16 @@ fn pull_history(
         let make = |limit| read::page("chat_history", after, upto, None, limit);
         let page = match puller.page(outside, Table::History, &make) {
             Ok(page) => page,
-            Err(error) => return Ok(Some(broken(error.stop, error.text))),
+            Err(error) => return Ok(Some(broken(error))),
         };
         let mut last = None;
         for row in page.root().list() {
             let id = read::row_id(row);
             last = id.max(last);
-            let column = |name: &str| table::json_column(row, name);
-            flow.history(table::history(&column, "id", clock), &place_of(id));
+            let mut column = |name: &str| table::json_column(row, name);
+            flow.history(table::history(&mut column, "id", clock), &place_of(id));
         }
+        flow.tell(outside.tell, None);
         let Some(last) = last.filter(|last| *last > after) else { return Ok(None) };
         after = last;
         flow.flush(sequence.then_some(after))?;
@@ -383,14 +407,14 @@ fn pull_registry(
         let make = |limit| read::page("user_registry", after, i64::MAX, None, limit);
         let page = match puller.page(outside, Table::Registry, &make) {
             Ok(page) => page,
-            Err(error) => return Ok(broken(error.stop, error.text)),
+            Err(error) => return Ok(broken(error)),
         };
         let mut last = None;
         for row in page.root().list() {
             let id = read::row_id(row);
             last = id.max(last);
-            let column = |name: &str| table::json_column(row, name);
-            flow.registry(table::registry(&column, clock), &place_of(id));
+            let mut column = |name: &str| table::json_column(row, name);
+            flow.registry(table::registry(&mut column, clock), &place_of(id));
         }
         flow.flush(None)?;
         match last.filter(|last| *last > after) {
@@ -400,7 +424,7 @@ fn pull_registry(
     }
 }
 
-fn broken(stop: bool, text: String) -> End {
+fn broken(PullError { kind, text, stop }: PullError) -> End {
     let code = if stop { super::EXIT_FAILED } else { EXIT_LATER };
-    End::Broken(code, format!("{text}; what came before is in: import again to go on"))
+    End::Broken(code, kind, format!("{text}; what came before is in: import again to go on"))
 }

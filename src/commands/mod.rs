@@ -13,6 +13,7 @@ pub mod import;
 pub mod init;
 pub mod keys;
 pub mod owner_link;
+mod progress;
 pub mod role;
 pub mod setup;
 pub mod status;

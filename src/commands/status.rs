@@ -11,6 +11,7 @@ use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
 use crate::types::status::{Status, TABLES, TierLine};
 use crate::types::{Now, UnixMs};
+use crate::wire::postgrest::fault;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 
@@ -49,24 +50,29 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
         } else {
             picture(&status)
         };
-        let clear = if args.watch && ways.is_terminal { "\x1b[H\x1b[2J" } else { "" };
-        write(out, clear, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
+        let text = if args.watch && ways.is_terminal { over(&text) } else { text };
+        write(out, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
         if !args.watch || (ways.wait)(WATCH_EVERY_MS).is_break() {
             return Ok(EXIT_OK);
         }
     }
 }
 
-/// From outside nobody sees SQLite's counter; `/debug/memory` shows it.
+/// From outside nobody sees the allocator's counter; SQLite's are as of the daemon's last minute.
 fn memory_of_daemon(place: &Place, status: &Status) -> String {
     let Some(pid) = lock::holder(&place.data_dir).flatten() else {
         return "not running: no memory\n".to_owned();
     };
-    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), None, status)
+    let own = memory::Own::default();
+    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), &own, status)
 }
 
-fn write(out: &mut dyn Write, clear: &str, text: &str) -> io::Result<()> {
-    out.write_all(clear.as_bytes())?;
+/// The picture drawn over the last one, line by line, so that nothing flickers.
+fn over(text: &str) -> String {
+    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+}
+
+fn write(out: &mut dyn Write, text: &str) -> io::Result<()> {
     out.write_all(text.as_bytes())?;
     out.flush()
 }
@@ -108,7 +114,8 @@ pub fn picture(status: &Status) -> String {
     if let Some(started_ms) = status.started_ms.filter(|_| status.running) {
         rows.push(("up", span(now_ms - started_ms)));
     }
-    rows.push(("telegram", ago("heard", status.last_poll_ms, now_ms)));
+    let intake = if status.webhook { "webhook" } else { "polling" };
+    rows.push(("telegram", join([ago("heard", status.last_poll_ms, now_ms), intake.to_owned()])));
     let oldest = counts.inbox_oldest_ms.map(|at_ms| format!("oldest {}", span(now_ms - at_ms)));
     rows.push((
         "questions",
@@ -204,10 +211,19 @@ fn supabase(status: &Status) -> String {
     };
     join([
         pending,
-        some("set aside", sync.parked.iter().sum()),
+        set_aside(status),
         ago("all sent", sync.last_success_ms, status.at_ms),
         sync.last_error.as_deref().map(plain).unwrap_or_default(),
     ])
+}
+
+/// How many rows Supabase refused, and why the newest of them.
+fn set_aside(status: &Status) -> String {
+    let rows = some("set aside", status.sync.parked.iter().sum());
+    match status.sync.parked_reason.as_str() {
+        "" => rows,
+        why => format!("{rows} ({}: {})", fault::meaning(why), plain(why)),
+    }
 }
 
 /// How long the day's quotas last at the present rate.
@@ -349,6 +365,7 @@ mod tests {
             "questions  7 waiting, oldest 42s, 1 given up",
             "sessions   9 live, 2 of 3 slots",
             "memory     4.5 MB",
+            "supabase   chat_history 1234, user_registry 5 to send, 1 set aside (a check constraint of",
             "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
             "  1  A  …x9Qa  ready",
             "  2  B  …77bZ  resting  in 40s     minute limit",
@@ -358,6 +375,11 @@ mod tests {
             assert!(text.lines().any(|at| at.starts_with(line)), "missing {line:?} in\n{text}");
         }
         assert!(!text.chars().any(|c| c != '\n' && crate::daemon::quoting::is_control(c)));
+    }
+
+    #[test]
+    fn a_new_picture_covers_the_old_one_without_clearing_it_first() {
+        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
     }
 
     #[test]

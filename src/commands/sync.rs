@@ -5,7 +5,7 @@ use super::{EXIT_OK, Failure, Outcome, Place};
 use crate::cli;
 use crate::store::sync::Table;
 use crate::store::{Durability, Store, StoreError};
-use crate::sync::report::{Report, TableReport};
+use crate::sync::report::{Report, TableReport, Trouble};
 use crate::sync::{self, Options, Outside};
 use std::io::Write;
 
@@ -50,7 +50,14 @@ pub fn run(
         bytes_max: usize::try_from(place.config.sync_batch_bytes).unwrap_or(usize::MAX),
         retry_parked: args.retry_parked,
     };
-    let report = sync::drive(&mut store, options, outside).map_err(Failure::failed)?;
+    let report = match sync::drive(&mut store, options, outside) {
+        Ok(report) => report,
+        Err(error) if args.json => Report {
+            error: Some(Trouble { kind: "database", text: error.to_string(), stop: true }),
+            ..Report::default()
+        },
+        Err(error) => return Err(Failure::failed(error)),
+    };
     if args.json {
         line(out, &report.json())?;
         return Ok(report.exit_code());

@@ -135,14 +135,26 @@ pub fn run(
     let ended = check.history(outside).and_then(|()| check.registry(outside));
     let findings = check.findings;
     match ended {
-        Ok(()) => {}
-        Err(Broken::Store(error)) => return Err(Failure::failed(error)),
-        Err(Broken::Pull(error)) => {
+        Ok(()) => say(args, &findings, out, err),
+        Err(broken) => {
+            let error = match broken {
+                Broken::Pull(error) => error,
+                Broken::Store(error) => {
+                    PullError { kind: "database", text: error.to_string(), stop: true }
+                }
+            };
             let code = if error.stop { EXIT_FAILED } else { EXIT_LATER };
-            return Err(Failure { code, text: error.text });
+            if !args.json {
+                return Err(Failure { code, text: error.text });
+            }
+            writeln!(out, "{}", to_json(args.days, &findings, Some(&error))).map_err(closed)?;
+            Ok(code)
         }
     }
-    say(args, &findings, out, err)
+}
+
+fn closed(error: std::io::Error) -> Failure {
+    Failure::failed(format!("output: {error}"))
 }
 
 fn say(
@@ -151,10 +163,9 @@ fn say(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Outcome {
-    let closed = |error: std::io::Error| Failure::failed(format!("output: {error}"));
     let code = if findings.listed.is_empty() { EXIT_OK } else { EXIT_FAILED };
     if args.json {
-        writeln!(out, "{}", to_json(args.days, findings)).map_err(closed)?;
+        writeln!(out, "{}", to_json(args.days, findings, None)).map_err(closed)?;
         return Ok(code);
     }
     for difference in &findings.listed {
@@ -174,7 +185,8 @@ fn say(
     Ok(code)
 }
 
-fn to_json(days: u32, findings: &Findings) -> String {
+/// One JSON object (contract §7); with an error it holds what was found before.
+fn to_json(days: u32, findings: &Findings, error: Option<&PullError>) -> String {
     let Findings { compared, equal, listed, more } = findings;
     let mut out = format!(
         "{{\"days\":{days},\"compared\":{compared},\"equal\":{equal},\"more\":{more},\"differences\":["
@@ -194,7 +206,14 @@ fn to_json(days: u32, findings: &Findings) -> String {
         }
         out.push_str("]}");
     }
-    out.push_str("]}");
+    out.push_str("],\"error\":");
+    match error {
+        None => out.push_str("null"),
+        Some(PullError { kind, text, .. }) => {
+            json::Object::new(&mut out).str("kind", kind).str("text", text);
+        }
+    }
+    out.push('}');
     out
 }
 
@@ -215,6 +234,11 @@ impl Check<'_> {
         loop {
             let make = |limit| read::page("chat_history", after, i64::MAX, Some(window_us), limit);
             let page = self.puller.page(outside, Table::History, &make)?;
+            let Findings { compared, listed, .. } = &self.findings;
+            let differing = listed.len();
+            (outside.tell)(format_args!(
+                "verify: {compared} rows compared, {differing} differences"
+            ));
             let mut there = Vec::new();
             for row in page.root().list() {
                 let Some(id) = read::row_id(row) else { continue };
@@ -233,8 +257,8 @@ impl Check<'_> {
     fn compare(&mut self, row: json::Ref<'_>, id: i64) -> Result<(), Broken> {
         let zone = &self.zone;
         let clock = |id, written| import::unix_us(zone, id, written);
-        let column = |name: &str| table::json_column(row, name);
-        let remote = table::history(&column, "id", &clock);
+        let mut column = |name: &str| table::json_column(row, name);
+        let remote = table::history(&mut column, "id", &clock);
         let alias = remote.as_ref().ok().and_then(|row| table::alias(&row.metadata));
         let mut fields = None;
         for id in [Some(id), alias].into_iter().flatten() {
@@ -315,8 +339,8 @@ impl Check<'_> {
             for row in page.root().list() {
                 let Some(id) = read::row_id(row) else { continue };
                 last = Some(id).max(last);
-                let column = |name: &str| table::json_column(row, name);
-                let Ok(remote) = table::registry(&column, &clock) else { continue };
+                let mut column = |name: &str| table::json_column(row, name);
+                let Ok(remote) = table::registry(&mut column, &clock) else { continue };
                 if remote.last_us < self.since_us {
                     continue;
                 }

@@ -61,6 +61,10 @@ pub fn load(
     environment: &Environment,
 ) -> Result<Loaded, Vec<Problem>> {
     let mut raw = source::read(cli_env_file, environment);
+    if raw.file_missing {
+        // What it would have set is not known to be missing.
+        return Err(raw.problems);
+    }
     let (config, found, more_warnings) = parse::parse(&raw, environment);
     let mut problems = std::mem::take(&mut raw.problems);
     let mut warnings = std::mem::take(&mut raw.warnings);

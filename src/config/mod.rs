@@ -2,6 +2,7 @@
 //! May not: read a clock, the network or the database.
 //! Invariant: nothing of a secret's text stands in a problem or a warning.
 
+mod changed;
 pub mod dotenv;
 mod keys;
 mod load;
@@ -123,6 +124,28 @@ pub struct Webhook {
     pub secret: Secret,
     /// Certificate and key files, both or none.
     pub tls: Option<(PathBuf, PathBuf)>,
+}
+
+impl Webhook {
+    /// The path of the URL: what Telegram, and whatever stands between, asks us for.
+    pub fn path(&self) -> &str {
+        let rest = self.url.split_once("://").map_or(self.url.as_str(), |(_, rest)| rest);
+        rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/")
+    }
+
+    /// Whether another spelling means this URL: Telegram may leave out a default port.
+    pub fn is_url(&self, other: &str) -> bool {
+        let plain = |url: &str| {
+            let url = url.trim_end_matches('/');
+            let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            let host = host.to_ascii_lowercase();
+            let default = if scheme.eq_ignore_ascii_case("http") { ":80" } else { ":443" };
+            let host = host.strip_suffix(default).unwrap_or(&host);
+            format!("{}://{host}{path}", scheme.to_ascii_lowercase())
+        };
+        plain(&self.url) == plain(other)
+    }
 }
 
 /// A place on the earth's clock: a fixed offset or a name of the system's zoneinfo.

@@ -165,6 +165,20 @@ pub fn nearest(name: &str) -> String {
     }
 }
 
+/// What to say of a name that nothing knows: the nearest known one, and whether it is near at all.
+pub fn unknown(name: &str) -> String {
+    let nearest = nearest(name);
+    let edits = edits(&name.to_ascii_uppercase(), &nearest);
+    let hint = if edits <= EDITS_NEAR_MAX.min(name.len() / 3) {
+        "did you mean that?"
+    } else {
+        "far from it: another program's, perhaps"
+    };
+    format!("nothing knows it: the nearest known name is {nearest}: {hint}")
+}
+
+/// A typo takes so few edits; more, or more than a third of the name, make it another word.
+const EDITS_NEAR_MAX: usize = 4;
 /// The longest name that edits are counted for; a longer one is cut, being no typo of ours.
 const NAME_MAX: usize = 64;
 
@@ -217,6 +231,22 @@ mod tests {
         for (typo, meant) in cases {
             assert!(!is_known(typo), "{typo}");
             assert_eq!(nearest(typo), meant, "{typo}");
+        }
+    }
+
+    #[test]
+    fn a_far_name_is_named_but_not_suggested() {
+        for (name, is_near) in [
+            ("TELEGRAM_BOT_TOKN", true),
+            ("GEMINI_API_KEY_10", true),
+            ("WORKER", true),
+            ("HOME_ASSISTANT_URL", false),
+            ("FOO", false),
+            ("X", false),
+        ] {
+            let text = unknown(name);
+            assert!(text.contains(&nearest(name)), "{text}");
+            assert_eq!(text.contains("did you mean"), is_near, "{text}");
         }
     }
 

@@ -356,10 +356,7 @@ fn read_file(
         raw.warnings.push(format!("{label}: {name} is given more than once: the last line counts"));
     }
     for name in lines.values.keys().filter(|name| !names::is_known(name)) {
-        let nearest = names::nearest(name);
-        raw.warnings.push(format!(
-            "{label}: nothing knows the name {name}: the nearest known name is {nearest}"
-        ));
+        raw.warnings.push(format!("{label}: {name}: {}", names::unknown(name)));
     }
     raw.env_file = Some(path);
     lines.values

@@ -7,6 +7,12 @@ use nanorand::{Rng, WyRand};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+/// A system's clock further than this from the services' is worth a word; a `Date` and its way take
+/// a second or two.
+pub const SKEW_MS_WARN: i64 = 30_000;
+/// Further than this, certificates are refused sooner or later.
+pub const SKEW_MS_FAIL: i64 = 300_000;
+
 /// No honest clock is older than this program: 2026-11-01. Boards without a battery boot in 1970.
 const OLDEST_PLAUSIBLE_MS: i64 = 1_793_491_200_000;
 

@@ -5,19 +5,19 @@ use crate::engine::live::Pace;
 use crate::store::outbox::Sending;
 use crate::types::model::{ModelFailure, Reply};
 use crate::types::{ChatId, Incoming, Lane, Media, MessageId, Role, Secret, UpdateId, User};
-use crate::wire::telegram::TelegramError;
+use crate::wire::telegram::{TelegramError, WebhookInfo};
 use crate::wire::{NetError, Request, Response};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// One update as the poller read it.
+/// One update as it was polled or delivered.
 #[derive(Debug)]
 pub struct Fetched {
     /// Its number.
     pub id: UpdateId,
     /// What it says, or why it cannot be read.
     pub incoming: Result<Incoming, String>,
-    /// Its text with secrets masked, kept only for what cannot be read.
+    /// Its text, kept only for what cannot be read; secrets in it are masked before it is stored.
     pub raw: String,
 }
 
@@ -46,6 +46,13 @@ pub enum SendFailure {
 pub enum Event {
     /// A poll ended.
     Polled(Result<Vec<Fetched>, PollFailure>),
+    /// Telegram delivered an update and waits for the word that it is stored.
+    Pushed {
+        /// What it brought.
+        update: Box<Fetched>,
+        /// For [`super::core::Turn::answers`].
+        ticket: u64,
+    },
     /// A call of the model ended.
     Asked(Box<Asked>),
     /// More of an answer is there.
@@ -93,6 +100,8 @@ pub enum Event {
     Stop,
     /// SIGHUP.
     Reload,
+    /// The settings were read again.
+    Reloaded(Result<Changes, String>),
 }
 
 impl Event {
@@ -100,6 +109,7 @@ impl Event {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Polled(_) => "a page of updates",
+            Self::Pushed { .. } => "an update",
             Self::Asked(_) => "an answer",
             Self::Grown { .. } | Self::Previewed { .. } => "a preview",
             Self::Sent { .. } => "the result of a sent message",
@@ -108,8 +118,18 @@ impl Event {
             Self::Synced(_) => "the result of a synchronisation",
             Self::KeyChecked { .. } => "the result of a look at a key",
             Self::Stop | Self::Reload => "a signal",
+            Self::Reloaded(_) => "the result of reading the settings again",
         }
     }
+}
+
+/// Settings that differ since the last reading, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// In effect.
+    pub now: Vec<&'static str>,
+    /// In effect after the next start.
+    pub later: Vec<&'static str>,
 }
 
 /// What a call without consequences was for.
@@ -134,6 +154,10 @@ pub enum SetupResult {
     Me(Result<(User, bool), SendFailure>),
     /// Whether a webhook was set; its URL is gone now.
     WebhookGone(Result<bool, SendFailure>),
+    /// Telegram was told to deliver to us.
+    WebhookSet(Result<(), SendFailure>),
+    /// What Telegram says of its deliveries.
+    WebhookInfo(Result<WebhookInfo, SendFailure>),
 }
 
 /// A finished call of the model.
@@ -181,6 +205,17 @@ pub enum Job {
     Me,
     /// Remove a webhook if one is set.
     RemoveWebhook,
+    /// Have updates delivered.
+    SetWebhook {
+        /// The public URL.
+        url: String,
+        /// What each delivery has to show.
+        secret: Secret,
+        /// Connections that Telegram may open at once.
+        connections: u32,
+    },
+    /// Ask how deliveries go.
+    WebhookInfo,
     /// A step of the synchronisation.
     Sync(Request),
     /// Look at a key without spending quota.

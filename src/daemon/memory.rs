@@ -96,17 +96,21 @@ impl<'a> Mapping<'a> {
     }
 }
 
+/// What only the process itself knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// What the allocator has handed out, where the C library counts that.
+    pub allocated_bytes: Option<u64>,
+    /// What the HTTP listener's connections may hold at most.
+    pub connections_bytes_max: Option<u64>,
+}
+
 /// Lines of `name bytes what`; the parts add up to the resident size.
-pub fn report(
-    process: &Process,
-    parts: &Parts,
-    sqlite_bytes: Option<u64>,
-    status: &Status,
-) -> String {
+pub fn report(process: &Process, parts: &Parts, own: &Own, status: &Status) -> String {
     let mut out = String::new();
     let mut line = |name: &str, bytes: Option<u64>, what: &str| {
         let bytes = bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
-        let _ = writeln!(out, "{name:<16} {bytes:>12}  {what}");
+        let _ = writeln!(out, "{name:<20} {bytes:>12}  {what}");
     };
     line("resident", process.resident_bytes, "all of the following five");
     line("  program", Some(parts.program_bytes), "pages of the binary; the kernel can drop most");
@@ -114,12 +118,31 @@ pub fn report(
     line("  anonymous", Some(parts.anonymous_bytes), "the allocator, large pieces");
     line("  stacks", Some(parts.stack_bytes), "touched pages of every thread's stack");
     line("  files", Some(parts.file_bytes), "mapped files: the index of the write-ahead log");
-    line("sqlite", sqlite_bytes, "within heap and anonymous: page cache, statements, schema");
+    let in_allocator = parts.heap_bytes + parts.anonymous_bytes;
+    line("allocator", Some(in_allocator), "heap and anonymous of above, of which");
+    line("  handed out", own.allocated_bytes, "musl's allocator keeps no count of it");
+    let sqlite = status.sqlite;
+    line("  sqlite", sqlite.map(|it| it.used_bytes), "all connections, by SQLite's own count");
+    line("    page cache", sqlite.map(|it| it.cache_bytes), "pages of the database");
+    line("    schema", sqlite.map(|it| it.schema_bytes), "tables and indexes, parsed");
+    line("    statements", sqlite.map(|it| it.statements_bytes), "prepared, kept for the next use");
+    let rest = sqlite.map(|it| in_allocator.saturating_sub(it.used_bytes));
+    line(
+        "  everything else",
+        rest,
+        "network buffers, answers in hand, settings, counters, free pieces",
+    );
+    line(
+        "    http at most",
+        own.connections_bytes_max,
+        "requests being read, if every connection is open",
+    );
     line("resident peak", process.resident_peak_bytes, "the most since the start");
     line("virtual", process.virtual_bytes, "address space, mostly never touched");
     line("threads", process.threads, "a count");
     line("open files", process.open_fds, "a count");
-    line("inbox", Some(status.counts.inbox), "rows, on disk and not in memory");
+    line("inbox", Some(status.counts.inbox), "a count of rows, on disk and not in memory");
+    line("outbox", Some(status.counts.outbox), "a count of rows, on disk and not in memory");
     line("database", Some(status.counts.database_bytes), "on disk and not in memory");
     out
 }

@@ -3,12 +3,13 @@
 
 use super::clock::Clock;
 use super::core::{Core, End};
-use super::event::Event;
+use super::event::{Changes, Event};
+use super::http::webhook::Listener;
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
 use super::{core, lock, notify};
 use crate::commands::{EXIT_FAILED, EXIT_IN_USE, EXIT_OK, Failure};
-use crate::config::Config;
+use crate::config::{Config, Webhook};
 use crate::engine::mask::Masker;
 use crate::net::Net;
 use crate::store::{Store, StoreError};
@@ -16,6 +17,7 @@ use crate::types::SECOND_MS;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -80,11 +82,6 @@ pub type Ended = Result<u8, Failure>;
 /// # Errors
 /// What kept it from starting, or Telegram refusing the token.
 pub fn run(start: Start<'_>) -> Ended {
-    if start.config.webhook.is_some() {
-        return Err(Failure::usage(
-            "WEBHOOK_URL: webhook mode is not in this version: remove the WEBHOOK_ settings to poll",
-        ));
-    }
     make_dir(start.data_dir)?;
     let _lock = lock::take(start.data_dir, std::process::id())
         .map_err(|error| locked(start.data_dir, &error))?;
@@ -93,6 +90,7 @@ pub fn run(start: Start<'_>) -> Ended {
     let (asked, sent) = core::recover(&mut store, clock.now()).map_err(Failure::failed)?;
     if asked + sent > 0 {
         log::warn!(
+            target: "daemon.recovered", questions = asked, messages = sent;
             "an earlier run ended in the middle: {asked} questions and {sent} messages taken up again"
         );
     }
@@ -115,7 +113,15 @@ pub fn run(start: Start<'_>) -> Ended {
         ),
         None => None,
     };
+    let (sender, receiver) = unbounded_channel();
+    let listener = match &start.config.webhook {
+        // A drain takes nothing in.
+        Some(webhook) if !start.drain => Some(listen(webhook, sender.clone())?),
+        _ => None,
+    };
     log::info!(
+        target: "daemon.started",
+        version = env!("CARGO_PKG_VERSION"), pid = std::process::id();
         "svs-bot {} starts: data in {}, {} keys, {}",
         env!("CARGO_PKG_VERSION"),
         start.data_dir.display(),
@@ -135,18 +141,21 @@ pub fn run(start: Start<'_>) -> Ended {
         .build()
         .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
     let notifier = notify::Notifier::new(start.notify_socket.as_deref());
-    let mut shell = Shell { core, tools, clock, shared, notifier, start, disk_due_ms: 0 };
-    let end = runtime.block_on(shell.turn_until_end());
+    let mut shell = Shell { core, tools, clock, shared, notifier, listener, start, disk_due_ms: 0 };
+    let end = runtime.block_on(shell.turn_until_end(&sender, receiver));
     shell.notifier.stopping();
+    if let Some(listener) = shell.listener.take() {
+        listener.join();
+    }
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();
     match end {
         End::Stopped => {
-            log::info!("stopped; everything in hand is stored");
+            log::info!(target: "daemon.stopped", "stopped; everything in hand is stored");
             Ok(EXIT_OK)
         }
         End::Drained => {
-            log::info!("drained: nothing is left to answer or send");
+            log::info!(target: "daemon.drained", "drained: nothing is left to answer or send");
             Ok(EXIT_OK)
         }
         End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
@@ -159,14 +168,18 @@ struct Shell<'a> {
     clock: Arc<Clock>,
     shared: Arc<Shared>,
     notifier: notify::Notifier,
+    listener: Option<Listener>,
     start: Start<'a>,
     disk_due_ms: i64,
 }
 
 impl Shell<'_> {
-    async fn turn_until_end(&mut self) -> End {
-        let (sender, mut receiver) = unbounded_channel();
-        watch_signals(&sender, self.start.hold_questions);
+    async fn turn_until_end(
+        &mut self,
+        sender: &UnboundedSender<Event>,
+        mut receiver: UnboundedReceiver<Event>,
+    ) -> End {
+        watch_signals(sender, self.start.hold_questions);
         if let Some(stop) = self.start.stop.take() {
             let sender = sender.clone();
             tokio::spawn(async move {
@@ -188,9 +201,10 @@ impl Shell<'_> {
                 Ok(turn) => {
                     trouble = None;
                     if refused > 0 {
-                        log::info!("the database works again");
+                        log::info!(target: "database.recovered", times = refused; "the database works again");
                         refused = 0;
                     }
+                    self.answer(&turn.answers);
                     for job in turn.jobs {
                         let (tools, sender) = (Arc::clone(&self.tools), sender.clone());
                         tokio::task::spawn_blocking(move || {
@@ -206,10 +220,16 @@ impl Shell<'_> {
                 }
                 Err(error) => {
                     refused = refused.saturating_add(1);
+                    if let Some(listener) = self.listener.as_ref().filter(|_| refused > 1) {
+                        listener.desk.refuse_waiting();
+                    }
                     trouble = Some(error.to_string());
                     let wait_ms = (REFUSED_MS_MIN << refused.min(10)).min(REFUSED_MS_MAX);
                     if refused.is_power_of_two() {
-                        log::error!("{error}: nothing is lost, next try in {} ms", wait_ms);
+                        log::error!(
+                            target: "database.failed", times = refused;
+                            "{error}: nothing is lost, next try in {wait_ms} ms"
+                        );
                     }
                     if stop_by_ms <= now.unix_ms {
                         // Asked to end while the database refuses: the rows are as they were.
@@ -228,6 +248,9 @@ impl Shell<'_> {
             }
             stops += events.iter().skip(known).filter(|event| matches!(event, Event::Stop)).count();
             if stops > 0 {
+                if let Some(listener) = &self.listener {
+                    listener.close();
+                }
                 stop_by_ms = stop_by_ms.min(self.clock.now().unix_ms + STOP_WITHIN_MS);
             }
             if stops > 1 {
@@ -236,7 +259,17 @@ impl Shell<'_> {
             if events.iter().any(|event| matches!(event, Event::Reload)) || self.core.take_reload()
             {
                 events.retain(|event| !matches!(event, Event::Reload));
-                self.reload();
+                let result = self.reload();
+                events.push_back(Event::Reloaded(result));
+            }
+        }
+    }
+
+    /// Deliveries hear what became of them, after the commit.
+    fn answer(&self, answers: &[(u64, bool)]) {
+        if let Some(listener) = &self.listener {
+            for (ticket, stored) in answers {
+                listener.desk.answer(*ticket, *stored);
             }
         }
     }
@@ -245,8 +278,12 @@ impl Shell<'_> {
         let now = self.clock.now();
         if self.disk_due_ms <= now.unix_ms {
             self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
-            self.core.observe(crate::os::disk(self.start.data_dir));
+            let ahead_ms = self.tools.ahead_ms.load(Ordering::Relaxed);
+            let ahead_ms = (ahead_ms != i64::MIN).then_some(ahead_ms);
+            self.core.observe(crate::os::disk(self.start.data_dir), ahead_ms);
         }
+        let listening = self.listener.as_ref().is_some_and(Listener::is_up);
+        self.core.observe_listener(listening);
         self.core.publish(&self.shared, trouble, now);
         if self.start.watchdog_ms.is_some() {
             self.notifier.watchdog();
@@ -254,26 +291,40 @@ impl Shell<'_> {
     }
 
     /// A bad file is reported and the old settings stay (contract §2).
-    fn reload(&mut self) {
+    fn reload(&mut self) -> Result<Changes, String> {
         let now = self.clock.now();
         let result = (self.start.reread)().and_then(|mut config| {
-            for name in fixed_at_start(&self.start.config, &config) {
-                log::warn!("{name}: changed: it takes effect at the next start");
-            }
+            let later = fixed_at_start(&self.start.config, &config);
             // Another bot's updates have other numbers: asking it with our offset would lose them.
             config.bot_token = self.start.config.bot_token.clone();
+            config.webhook = self.start.config.webhook.clone();
             let tools = make_tools(&config, self.start.dry_run)?;
-            Ok((config, tools))
+            Ok((config, tools, later))
         });
-        match result {
-            Ok((config, tools)) => {
-                (self.start.reopen_log)(&config);
-                self.tools = Arc::new(tools);
-                self.core.reconfigure(config, now);
-                log::info!("settings read again");
+        let (config, tools, later) = match result {
+            Ok(read) => read,
+            Err(why) => {
+                log::error!(
+                    target: "settings.refused",
+                    "settings not taken over, the old ones stay: {why}"
+                );
+                return Err(why);
             }
-            Err(why) => log::error!("settings not taken over, the old ones stay: {why}"),
+        };
+        for name in &later {
+            log::warn!(
+                target: "settings.later", setting = *name;
+                "{name}: changed: it takes effect at the next start"
+            );
         }
+        let mut changed = self.core.state.config.changed(&config);
+        changed.retain(|name| !later.contains(name));
+        (self.start.reopen_log)(&config);
+        self.tools = Arc::new(tools);
+        self.core.reconfigure(config, now);
+        let names = changed.join(", ");
+        log::info!(target: "settings.reloaded", changed = names.as_str(); "settings read again");
+        Ok(Changes { now: changed, later })
     }
 }
 
@@ -294,6 +345,7 @@ fn watch_signals(sender: &UnboundedSender<Event>, hangup_stops: bool) {
     for (kind, stops) in watched {
         let Ok(mut stream) = signal(kind) else {
             log::error!(
+                target: "signal.unwatched",
                 "a signal cannot be watched: stop the program with SIGKILL; nothing is lost"
             );
             continue;
@@ -316,14 +368,30 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("HTTP_ADDR", old.http_addr != new.http_addr),
         ("HTTP_TOKEN", old.http_token != new.http_token),
         ("TELEGRAM_BOT_TOKEN", old.bot_token != new.bot_token),
+        ("WEBHOOK_URL or another setting of the webhook", old.webhook != new.webhook),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
     .collect()
 }
 
+fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener, Failure> {
+    let listener = super::http::webhook::spawn(webhook, events)?;
+    let addr = listener.addr;
+    log::info!(
+        "webhook: listening on {addr}, {}",
+        if webhook.tls.is_some() { "with TLS" } else { "without TLS: a proxy has to provide it" }
+    );
+    if webhook.tls.is_none() && !addr.ip().to_canonical().is_loopback() {
+        log::warn!(
+            "WEBHOOK_ADDR: {addr} is not loopback, and without TLS messages and the secret can be              read on the way: only for a proxy in one's own network"
+        );
+    }
+    Ok(listener)
+}
+
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    Ok(Tools { net: Net::new(config)?, masker: masker(config), dry_run })
+    Ok(Tools { net: Net::new(config)?, dry_run, ahead_ms: AtomicI64::new(i64::MIN) })
 }
 
 /// Masks what looks like a secret, and what is one.

@@ -7,18 +7,27 @@ use std::fmt::Write;
 pub fn quote(out: &mut String, text: &str) {
     out.reserve(text.len() + 2);
     out.push('"');
-    // Long runs that need no escape are copied whole; each piece but the last ends with one that does.
-    for piece in text.split_inclusive(needs_escape) {
-        let mut chars = piece.chars();
-        match chars.next_back().filter(|last| needs_escape(*last)) {
-            Some(last) => {
-                out.push_str(chars.as_str());
-                escape(out, last);
-            }
-            None => out.push_str(piece),
+    let mut rest = text;
+    // Bytes and not characters are looked at: nearly all of them are copied in long runs.
+    while let Some((plain, tail)) =
+        rest.bytes().position(may_need_escape).and_then(|at| rest.split_at_checked(at))
+    {
+        out.push_str(plain);
+        let mut chars = tail.chars();
+        match chars.next() {
+            Some(c) if needs_escape(c) => escape(out, c),
+            Some(c) => out.push(c),
+            None => {}
         }
+        rest = chars.as_str();
     }
+    out.push_str(rest);
     out.push('"');
+}
+
+/// Whether a character that [`needs_escape`] may begin with this byte; 0xE2 begins the line ends of JavaScript.
+fn may_need_escape(byte: u8) -> bool {
+    byte < b' ' || matches!(byte, b'"' | b'\\' | 0x7f | 0xe2)
 }
 
 /// Beyond what JSON asks for, the line ends of JavaScript and DEL: logs and pages show these texts too.

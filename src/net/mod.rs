@@ -288,6 +288,7 @@ fn head(reply: &http::Response<ureq::Body>) -> Response {
     Response {
         status: reply.status().as_u16(),
         retry_after_s: text("retry-after").and_then(|value| value.trim().parse().ok()),
+        date_ms: text("date").and_then(crate::calendar::parse_http_date),
         body: Vec::new(),
         content_range: text("content-range").map(str::to_owned),
     }

@@ -4,7 +4,7 @@
 use super::{Result, meta};
 use crate::calendar::pacific_day;
 use crate::engine::keypool::{
-    BenchRow, Changes, DayRow, KeyRow, LEASE_MS_MAX, LedgerRows, QuotaRow, ReservationRow,
+    ApartRow, BenchRow, Changes, DayRow, KeyRow, LEASE_MS_MAX, LedgerRows, QuotaRow, ReservationRow,
 };
 use crate::types::Now;
 use rusqlite::{Connection, Row, params};
@@ -15,6 +15,8 @@ const INSTALL_SALT: &str = "install_salt";
 const KEEP_DAYS: i64 = 8;
 /// Days read into memory: yesterday's may still be what the clock says.
 const LOAD_DAYS: i64 = 1;
+/// Days for which two keys are known to be of two projects.
+const APART_KEEP_DAYS: i64 = 92;
 
 /// Everything the pool remembers.
 ///
@@ -30,6 +32,12 @@ pub fn load(db: &Connection, now: Now) -> Result<LedgerRows> {
              FROM gemini_key ORDER BY fingerprint",
             [],
             key,
+        )?,
+        aparts: all(
+            db,
+            "SELECT one, other, day FROM key_apart ORDER BY one, other",
+            [],
+            |row| Ok(ApartRow { one: row.get(0)?, other: row.get(1)?, day: row.get(2)? }),
         )?,
         quotas: all(
             db,
@@ -71,6 +79,12 @@ pub fn load(db: &Connection, now: Now) -> Result<LedgerRows> {
 pub fn save(db: &Connection, changes: &Changes) -> Result<()> {
     for row in &changes.keys {
         save_key(db, row)?;
+    }
+    for row in &changes.aparts {
+        db.prepare_cached(
+            "INSERT OR REPLACE INTO key_apart (one, other, day) VALUES (?1, ?2, ?3)",
+        )?
+        .execute(params![row.one, row.other, row.day])?;
     }
     for row in &changes.quotas {
         save_quota(db, row)?;
@@ -121,7 +135,8 @@ pub fn save(db: &Connection, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-/// Deletes reservations that weigh on nothing and days older than eight.
+/// Deletes reservations that weigh on nothing, days older than eight, and what was not seen again for
+/// a quarter of a year.
 ///
 /// # Errors
 /// As SQLite says.
@@ -130,6 +145,8 @@ pub fn prune(db: &Connection, now: Now) -> Result<()> {
         .execute([now.unix_ms - LEASE_MS_MAX])?;
     db.prepare_cached("DELETE FROM quota_day WHERE day < ?1")?
         .execute([pacific_day(now.unix_ms) - KEEP_DAYS])?;
+    db.prepare_cached("DELETE FROM key_apart WHERE day < ?1")?
+        .execute([pacific_day(now.unix_ms) - APART_KEEP_DAYS])?;
     Ok(())
 }
 
@@ -308,6 +325,7 @@ mod tests {
                 errors: 7,
                 last_used_ms: 8,
             }],
+            aparts: vec![ApartRow { one: "f".to_owned(), other: "g".to_owned(), day }],
             quotas: vec![QuotaRow {
                 project: project.clone(),
                 model: model.clone(),
@@ -356,6 +374,7 @@ mod tests {
             store.write(Durability::Process, |tx| save(tx, &want)).unwrap();
             let rows = load(&store.db, NOW).unwrap();
             assert_eq!(rows.keys, want.keys);
+            assert_eq!(rows.aparts, want.aparts);
             assert_eq!(rows.quotas, want.quotas);
             assert_eq!(rows.days, want.days);
             assert_eq!(rows.reservations, want.reservations);
@@ -374,6 +393,9 @@ mod tests {
         assert_eq!((rows.days.len(), rows.reservations.len(), rows.last_reservation), (1, 0, 15));
         store.write(Durability::Process, |tx| prune(tx, later(9))).unwrap();
         assert_eq!(load(&store.db, NOW).unwrap().days.len(), 0);
+        assert_eq!(load(&store.db, NOW).unwrap().aparts.len(), 1);
+        store.write(Durability::Process, |tx| prune(tx, later(93))).unwrap();
+        assert_eq!(load(&store.db, NOW).unwrap().aparts.len(), 0);
     }
 
     #[test]

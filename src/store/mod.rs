@@ -7,6 +7,7 @@ pub mod history;
 pub mod inbox;
 pub mod ledger;
 pub mod meta;
+pub mod names;
 pub mod outbox;
 pub mod people;
 mod private;

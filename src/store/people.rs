@@ -225,10 +225,13 @@ pub fn live_sessions(db: &Connection, alive_ms: UnixMs) -> Result<u32> {
         .query_row([alive_ms], |row| row.get(0))?)
 }
 
-/// Begins a session in place of any older one of this person here; its first round is taken.
+/// Begins a session in place of any older one of this person here; its first round is taken. With
+/// `follow_after_ms`, one that was active after that and whose rounds are spent is followed: what it
+/// held goes on, as a summary.
 ///
 /// # Errors
 /// As SQLite says.
+#[expect(clippy::too_many_arguments, reason = "the columns of one row")]
 pub fn open_session(
     db: &Connection,
     lane: Lane,
@@ -236,16 +239,75 @@ pub fn open_session(
     name: &str,
     slot: bool,
     rounds_max: u32,
+    follow_after_ms: Option<UnixMs>,
     now_ms: UnixMs,
 ) -> Result<i64> {
-    db.prepare_cached("DELETE FROM session WHERE chat_id = ?1 AND topic_id = ?2 AND user_id = ?3")?
-        .execute(params![lane.chat.0, lane.topic.0, user.0])?;
+    let before: Option<(i64, UnixMs, bool, String)> = db
+        .prepare_cached(
+            "DELETE FROM session WHERE chat_id = ?1 AND topic_id = ?2 AND user_id = ?3
+             RETURNING id, last_ms, rounds >= rounds_max, summary",
+        )?
+        .query_map(params![lane.chat.0, lane.topic.0, user.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?
+        .next()
+        .transpose()?;
+    let followed = before.filter(|(_, last_ms, spent, _)| {
+        *spent && follow_after_ms.is_some_and(|after_ms| *last_ms > after_ms)
+    });
+    let (follows, summary) = followed.map_or((0, String::new()), |row| (row.0, row.3));
     db.prepare_cached(
         "INSERT INTO session (chat_id, topic_id, user_id, name, slot, rounds, rounds_max,
-           opened_ms, last_ms) VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7)",
+           opened_ms, last_ms, follows, summary)
+         VALUES (?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?7, ?8, ?9)",
     )?
-    .execute(params![lane.chat.0, lane.topic.0, user.0, name, slot, rounds_max, now_ms])?;
+    .execute(params![
+        lane.chat.0,
+        lane.topic.0,
+        user.0,
+        name,
+        slot,
+        rounds_max,
+        now_ms,
+        follows,
+        summary
+    ])?;
     Ok(db.last_insert_rowid())
+}
+
+/// What a session knows from before its own turns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// The session it follows; 0 none.
+    pub follows: i64,
+    /// Whether the turns of that one are part of `summary`, or given up.
+    pub summed: bool,
+    /// Empty where there is none.
+    pub summary: String,
+}
+
+/// What this session knows from before; `None` when it is over or was reset.
+///
+/// # Errors
+/// As SQLite says.
+pub fn before(db: &Connection, session: i64) -> Result<Option<Before>> {
+    Ok(db
+        .prepare_cached("SELECT follows, summed, summary FROM session WHERE id = ?1")?
+        .query_row([session], |row| {
+            Ok(Before { follows: row.get(0)?, summed: row.get(1)?, summary: row.get(2)? })
+        })
+        .optional()?)
+}
+
+/// The session it follows is summed up, with nothing where that did not work; a session that is gone
+/// stays so.
+///
+/// # Errors
+/// As SQLite says.
+pub fn set_summary(db: &Connection, session: i64, summary: &str) -> Result<()> {
+    db.prepare_cached("UPDATE session SET summed = 1, summary = ?2 WHERE id = ?1")?
+        .execute(params![session, summary])?;
+    Ok(())
 }
 
 /// Takes a further round of a session.
@@ -340,4 +402,46 @@ pub fn migrate_chat(db: &Connection, from: ChatId, to: ChatId) -> Result<()> {
         params![from.0, to.0],
     )?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Durability, Store};
+
+    #[test]
+    fn a_session_follows_one_whose_rounds_are_spent_while_it_is_not_idle() {
+        for (what, rounds, follow_after_ms, reset, follows) in [
+            ("spent and active", 2, Some(50), false, true),
+            ("spent and idle", 2, Some(200), false, false),
+            ("not wished for", 2, None, false, false),
+            ("rounds are left", 1, Some(50), false, false),
+            ("reset meanwhile", 2, Some(50), true, false),
+        ] {
+            let mut store = Store::in_memory().unwrap();
+            let (before, first) = store
+                .write(Durability::Process, |db| {
+                    let lane = Lane { chat: ChatId(7), topic: TopicId(0) };
+                    let open = |follow_after_ms, now_ms| {
+                        open_session(db, lane, UserId(7), "x", false, 2, follow_after_ms, now_ms)
+                    };
+                    let first = open(follow_after_ms, 100)?;
+                    set_summary(db, first, "earlier")?;
+                    for _ in 1..rounds {
+                        take_round(db, first, 2, 150)?;
+                    }
+                    if reset {
+                        end_session(db, first)?;
+                    }
+                    let second = open(follow_after_ms, 180)?;
+                    Ok((before(db, second)?.unwrap(), first))
+                })
+                .unwrap();
+            let want = match follows {
+                true => Before { follows: first, summed: false, summary: "earlier".to_owned() },
+                false => Before::default(),
+            };
+            assert_eq!(before, want, "{what}");
+        }
+    }
 }

@@ -8,7 +8,9 @@ use super::{
     people,
 };
 use crate::engine::keypool::LedgerRows;
-use crate::types::status::{Counts, Hour, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS};
+use crate::types::status::{
+    Counts, Hour, SqliteMemory, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS,
+};
 use crate::types::{HOUR_MS, Now, UnixMs};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ pub mod fact {
     pub const REASON: &str = "daemon_reason";
     /// When the last poll or delivery succeeded.
     pub const LAST_POLL_MS: &str = "last_poll_ms";
+    /// `1` where updates are delivered to a webhook instead of polled.
+    pub const WEBHOOK: &str = "daemon_webhook";
     /// When Telegram last answered a poll with 409.
     pub const CONFLICT_LAST_MS: &str = "conflict_last_ms";
     /// How many 409s came in a row.
@@ -37,6 +41,8 @@ pub mod fact {
     pub const SYNC_LAST_SUCCESS_MS: &str = "sync_last_success_ms";
     /// Why the last synchronisation failed; empty after a success.
     pub const SYNC_LAST_ERROR: &str = "sync_last_error";
+    /// What SQLite holds in the daemon's memory, as of the last minute.
+    pub const SQLITE_MEMORY: &str = "sqlite_memory";
     /// The bot's username, without `@`.
     pub const BOT_NAME: &str = "bot_name";
 }
@@ -52,6 +58,8 @@ pub struct Published {
     pub reason: String,
     /// When Telegram was last heard; 0 never.
     pub last_poll_ms: UnixMs,
+    /// Whether it is in webhook mode.
+    pub webhook: bool,
     /// The last 409; 0 never.
     pub conflict_last_ms: UnixMs,
     /// 409s in a row.
@@ -68,6 +76,7 @@ pub fn publish(db: &Connection, what: &Published) -> Result<()> {
         (fact::READY, u8::from(what.ready).to_string()),
         (fact::REASON, what.reason.clone()),
         (fact::LAST_POLL_MS, what.last_poll_ms.to_string()),
+        (fact::WEBHOOK, u8::from(what.webhook).to_string()),
         (fact::CONFLICT_LAST_MS, what.conflict_last_ms.to_string()),
         (fact::CONFLICTS, what.conflicts.to_string()),
     ] {
@@ -87,6 +96,7 @@ pub fn published(db: &Connection) -> Result<Published> {
         ready: number(fact::READY)? == 1,
         reason: meta::get(db, fact::REASON)?.unwrap_or_default(),
         last_poll_ms: number(fact::LAST_POLL_MS)?,
+        webhook: number(fact::WEBHOOK)? == 1,
         conflict_last_ms: number(fact::CONFLICT_LAST_MS)?,
         conflicts: u32::try_from(number(fact::CONFLICTS)?).unwrap_or(0),
     })
@@ -236,6 +246,10 @@ const HISTORY_PENDING: &str = "SELECT 1 FROM history WHERE sync IN (0, 1)";
 const HISTORY_PARKED: &str = "SELECT 1 FROM history WHERE sync = 3";
 const REGISTRY_PENDING: &str = "SELECT 1 FROM registry WHERE sync = 0";
 const REGISTRY_PARKED: &str = "SELECT 1 FROM registry WHERE sync = 3";
+const HISTORY_REASON: &str =
+    "SELECT park_reason FROM history WHERE sync = 3 ORDER BY id DESC LIMIT 1";
+const REGISTRY_REASON: &str =
+    "SELECT park_reason FROM registry WHERE sync = 3 ORDER BY last_us DESC LIMIT 1";
 const HOURS: &str =
     "SELECT hour, name, value FROM tally WHERE hour > ?1 AND hour <= ?2 ORDER BY hour";
 const DATABASE_BYTES: &str =
@@ -266,6 +280,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         reason: left.reason,
         started_ms: (left.started_ms > 0).then_some(left.started_ms),
         last_poll_ms: (left.last_poll_ms > 0).then_some(left.last_poll_ms),
+        webhook: left.webhook,
         rss_bytes: None,
         disk: None,
         counts,
@@ -277,6 +292,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,
+        sqlite: meta::get(db, fact::SQLITE_MEMORY)?.as_deref().and_then(SqliteMemory::read),
     })
 }
 
@@ -303,6 +319,13 @@ fn sync(db: &Connection, enabled: bool) -> Result<SyncLine> {
             |sql: &str| number(db, &format!("SELECT count(*) FROM ({sql} LIMIT {PENDING_MAX})"));
         line.pending = [upto(HISTORY_PENDING)?, upto(REGISTRY_PENDING)?];
         line.parked = [upto(HISTORY_PARKED)?, upto(REGISTRY_PARKED)?];
+        for (sql, rows) in [HISTORY_REASON, REGISTRY_REASON].iter().zip(line.parked) {
+            if rows > 0 && line.parked_reason.is_empty() {
+                let found: Option<String> =
+                    db.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+                line.parked_reason = found.unwrap_or_default();
+            }
+        }
     }
     Ok(line)
 }

@@ -70,6 +70,7 @@ fn what_a_daemon_publishes_is_read_back() {
         ready: false,
         reason: "telegram: 401".to_owned(),
         last_poll_ms: 6,
+        webhook: true,
         conflict_last_ms: 7,
         conflicts: 2,
     };

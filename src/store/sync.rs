@@ -1,25 +1,17 @@
 //! Owns: the synchroniser's side of the database: its lease, the ids rows have in Supabase, claims and
 //! their settlement, erasures.
 //! May not: know HTTP or JSON, decide when to try again.
-//! Invariant: a row's remote id is on disk before the row is first sent and never changes after, so
-//! sending again is harmless; nothing but a settlement makes a row count as sent.
+//! Invariant: a row's remote id follows from what is on disk before the row is first sent ([`super::names`]) and
+//! never changes after, so sending again is harmless; nothing but a settlement makes a row count as sent.
 
-use super::{Result, meta};
+use super::Result;
+use super::names::Names;
 use crate::types::row::{HistoryRow, RegistryRow};
 use crate::types::{ChatId, UnixMs, UserId};
 use rusqlite::{OptionalExtension, Row, params};
 
 /// What the functions of this room run on; a transaction of [`super::Store::write`] is one.
 pub use rusqlite::Connection as Db;
-
-/// First remote id of all installations: no sequence gets there, and JSON numbers carry it exactly.
-pub const REMOTE_ID_MIN: i64 = 1 << 52;
-/// One past the last remote id; numbers from here on are no longer exact in JSON.
-pub const REMOTE_ID_END: i64 = 1 << 53;
-/// Rows one installation may number before its range could leave the exact numbers.
-const REMOTE_ROWS_MAX: i64 = 1 << 44;
-/// Name of the fact that holds this installation's first remote id.
-const BASE: &str = "remote_base";
 
 /// The two tables that are synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,8 +81,9 @@ fn read_registry(row: &Row<'_>) -> rusqlite::Result<RegistryRow> {
     })
 }
 
-/// Takes or renews the lease until `until_ms`; the name of its holder when another has it.
-/// A lease that ends later than `until_ms` was made by a clock that has since stepped back.
+/// Takes the lease for `for_ms`, or renews it when less than `least_ms` of it is left: a renewal is a
+/// write, and a run asks at every step. The name of its holder when another has it. A lease that ends
+/// later than one taken now would was made by a clock that has since stepped back.
 ///
 /// # Errors
 /// As SQLite says.
@@ -98,22 +91,29 @@ pub fn take_lease(
     db: &Db,
     holder: &str,
     now_ms: UnixMs,
-    until_ms: UnixMs,
+    for_ms: i64,
+    least_ms: i64,
 ) -> Result<Option<String>> {
-    let other: Option<String> = db
-        .prepare_cached(
-            "SELECT holder FROM sync_lease
-              WHERE one = 1 AND holder != ?1 AND until_ms > ?2 AND until_ms <= ?3",
-        )?
-        .query_row(params![holder, now_ms, until_ms], |row| row.get(0))
+    let until_ms = now_ms.saturating_add(for_ms);
+    let found: Option<(String, UnixMs)> = db
+        .prepare_cached("SELECT holder, until_ms FROM sync_lease WHERE one = 1")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    if other.is_none() {
-        db.prepare_cached(
-            "INSERT OR REPLACE INTO sync_lease (one, holder, until_ms) VALUES (1, ?1, ?2)",
-        )?
-        .execute(params![holder, until_ms])?;
+    if let Some((other, end_ms)) = found
+        && (now_ms..=until_ms).contains(&end_ms)
+    {
+        if other != holder && end_ms > now_ms {
+            return Ok(Some(other));
+        }
+        if other == holder && end_ms - now_ms >= least_ms {
+            return Ok(None);
+        }
     }
-    Ok(other)
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO sync_lease (one, holder, until_ms) VALUES (1, ?1, ?2)",
+    )?
+    .execute(params![holder, until_ms])?;
+    Ok(None)
 }
 
 /// Gives the lease back; another holder's stays.
@@ -135,31 +135,6 @@ pub fn lease_holder(db: &Db, now_ms: UnixMs) -> Result<Option<String>> {
         .optional()?)
 }
 
-/// This installation's first remote id, drawn from `dice` the first time; a row's own is this plus
-/// its local id. It must be on disk before any row is sent.
-///
-/// # Errors
-/// As SQLite says.
-pub fn remote_base(db: &Db, dice: u64) -> Result<i64> {
-    if let Some(base) = meta::get_i64(db, BASE)? {
-        return Ok(base);
-    }
-    redraw_base(db, dice)
-}
-
-/// Draws a new first remote id for rows that have none yet: the old range was found in use by rows
-/// that are not ours, as happens after a backup was restored.
-///
-/// # Errors
-/// As SQLite says.
-pub fn redraw_base(db: &Db, dice: u64) -> Result<i64> {
-    let width = REMOTE_ID_END - REMOTE_ID_MIN - REMOTE_ROWS_MAX;
-    let drawn = i64::try_from(dice >> 1).unwrap_or(0) % width;
-    let base = REMOTE_ID_MIN + drawn;
-    meta::set(db, BASE, &base.to_string())?;
-    Ok(base)
-}
-
 /// The newest local id: a run goes no further, so that it ends while people talk on.
 ///
 /// # Errors
@@ -175,24 +150,24 @@ pub struct Claimed {
     pub id: i64,
     /// Its id in Supabase.
     pub remote_id: i64,
-    /// Whether it had no remote id before, so that no earlier request can have carried it.
+    /// Whether no earlier request can have carried it under this id.
     pub fresh: bool,
     /// When it was made, microseconds.
     pub created_us: i64,
 }
 
-/// Claims unsent rows in the order of their ids, at most `rows_max`, up to `newest`. Each is shown
-/// to `take`; the first it refuses is left for another batch. With `unsure`, the rows claimed are
-/// only those whose earlier request has an unknown outcome; without, only the others.
-///
-/// Commit with [`super::Durability::Disk`] before anything is sent.
+/// Unsent rows in the order of their local ids, after `after` and up to `upto`, at most `rows_max`. Each is
+/// shown to `take` with the id it has in Supabase; the first that `take` refuses is left for another batch.
+/// With `unsure`, only those whose earlier request has an unknown outcome; without, only the others.
+/// Nothing is written; `fresh` says that the row lies beyond what was ever named.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn claim_history(
     db: &Db,
-    base: i64,
-    newest: i64,
+    names: Names,
+    after: i64,
+    upto: i64,
     rows_max: usize,
     unsure: bool,
     take: &mut dyn FnMut(&HistoryRow<'_>) -> bool,
@@ -202,30 +177,24 @@ pub fn claim_history(
     // INDEXED BY: without it the planner may walk the whole table by id.
     let mut statement = db.prepare_cached(&format!(
         "SELECT {HISTORY_COLUMNS} FROM history INDEXED BY history_unsent
-          WHERE sync IN (0, 1) AND sync = ?1 AND id <= ?2
+          WHERE sync IN (0, 1) AND sync = ?1 AND id > ?2 AND id <= ?3
             AND NOT EXISTS (SELECT 1 FROM erasure
                              WHERE erasure.user_id = history.user_id AND again_ms = 0)
-          ORDER BY id LIMIT ?3"
+          ORDER BY id LIMIT ?4"
     ))?;
     let limit = i64::try_from(rows_max).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![i64::from(unsure), newest, limit])?;
+    let mut rows = statement.query(params![i64::from(unsure), after, upto, limit])?;
     while let Some(row) = rows.next()? {
         let mut row = read_history(row)?;
-        let fresh = row.remote_id == 0;
-        if fresh {
-            row.remote_id = base.saturating_add(row.id);
+        let unnamed = row.remote_id == 0;
+        if unnamed {
+            row.remote_id = names.base.saturating_add(row.id);
         }
         if !take(&row) {
             break;
         }
         let HistoryRow { id, remote_id, created_us, .. } = row;
-        claimed.push(Claimed { id, remote_id, fresh, created_us });
-    }
-    drop(rows);
-    let mut name =
-        db.prepare_cached("UPDATE history SET remote_id = ?2 WHERE id = ?1 AND remote_id = 0")?;
-    for row in claimed.iter().filter(|row| row.fresh) {
-        name.execute(params![row.id, row.remote_id])?;
+        claimed.push(Claimed { id, remote_id, fresh: unnamed, created_us });
     }
     Ok(claimed)
 }
@@ -233,40 +202,30 @@ pub fn claim_history(
 /// The most rows one claim gives, whatever the settings say.
 pub const ROWS_MAX: usize = 5_000;
 
-/// Settles claimed rows: they are there.
+/// Settles claimed rows: they are there, under these ids.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
-    let mut set =
-        db.prepare_cached("UPDATE history SET sync = 2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    let mut set = db.prepare_cached(
+        "UPDATE history SET sync = 2, remote_id = ?2 WHERE id = ?1 AND sync IN (0, 1)",
+    )?;
     for row in rows {
-        set.execute([row.id])?;
+        set.execute([row.id, row.remote_id])?;
     }
     Ok(())
 }
 
-/// Settles a claimed row that got an id of the table's own.
-///
-/// # Errors
-/// As SQLite says.
-pub fn history_sent_as(db: &Db, id: i64, remote_id: i64) -> Result<()> {
-    db.prepare_cached(
-        "UPDATE history SET sync = 2, remote_id = ?2 WHERE id = ?1 AND sync IN (0, 1)",
-    )?
-    .execute(params![id, remote_id])?;
-    Ok(())
-}
-
-/// Marks claimed rows as of unknown outcome, or takes that mark away.
+/// Marks claimed rows as of unknown outcome and writes their ids down, or takes that mark away.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn history_unsure(db: &Db, rows: &[Claimed], unsure: bool) -> Result<()> {
-    let mut set =
-        db.prepare_cached("UPDATE history SET sync = ?2 WHERE id = ?1 AND sync IN (0, 1)")?;
+    let mut set = db.prepare_cached(
+        "UPDATE history SET sync = ?2, remote_id = ?3 WHERE id = ?1 AND sync IN (0, 1)",
+    )?;
     for row in rows {
-        set.execute(params![row.id, i64::from(unsure)])?;
+        set.execute([row.id, i64::from(unsure), row.remote_id])?;
     }
     Ok(())
 }
@@ -283,26 +242,29 @@ pub fn history_unname(db: &Db, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// What tells our own row from another of the same remote id: chat, person, created (µs).
+/// Shows a row as it is here; false when it is gone.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn history_mark(db: &Db, id: i64) -> Result<Option<(i64, i64, i64)>> {
-    Ok(db
-        .prepare_cached("SELECT chat_id, user_id, created_us FROM history WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?)
+pub fn with_row(db: &Db, id: i64, visit: &mut dyn FnMut(&HistoryRow<'_>)) -> Result<bool> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {HISTORY_COLUMNS} FROM history WHERE id = ?1"))?;
+    let mut rows = statement.query([id])?;
+    let Some(row) = rows.next()? else { return Ok(false) };
+    visit(&read_history(row)?);
+    Ok(true)
 }
 
-/// Sets a row aside with the server's reason.
+/// Sets a row aside with the server's reason; it keeps the id it was sent under.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn park_history(db: &Db, id: i64, reason: &str) -> Result<()> {
+pub fn park_history(db: &Db, row: &Claimed, reason: &str) -> Result<()> {
     db.prepare_cached(
-        "UPDATE history SET sync = 3, park_reason = ?2 WHERE id = ?1 AND sync IN (0, 1)",
+        "UPDATE history SET sync = 3, park_reason = ?2, remote_id = ?3
+          WHERE id = ?1 AND sync IN (0, 1)",
     )?
-    .execute(params![id, reason])?;
+    .execute(params![row.id, reason, row.remote_id])?;
     Ok(())
 }
 
@@ -409,6 +371,19 @@ pub fn backlog(db: &Db, table: Table) -> Result<(i64, i64)> {
         db.prepare_cached(waiting)?.query_row([], |row| row.get(0))?,
         db.prepare_cached(parked)?.query_row([], |row| row.get(0))?,
     ))
+}
+
+/// The first local id in `after+1..=upto` that waits.
+///
+/// # Errors
+/// As SQLite says.
+pub fn first_unsent(db: &Db, after: i64, upto: i64) -> Result<Option<i64>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT min(id) FROM history INDEXED BY history_unsent
+              WHERE sync IN (0, 1) AND id > ?1 AND id <= ?2",
+        )?
+        .query_row([after, upto], |row| row.get(0))?)
 }
 
 /// Whether a row up to this local id waits.

@@ -4,7 +4,8 @@
 //! here holds more than one page of rows.
 
 use super::Result;
-use super::sync::{Db, HISTORY_COLUMNS, REMOTE_ID_MIN, read_history, registry_seen};
+use super::names::{self, REMOTE_ID_MIN};
+use super::sync::{self, Db, HISTORY_COLUMNS, read_history, registry_seen};
 use crate::types::row::{HistoryRow, RegistryRow};
 use crate::types::{ChatId, UserId};
 use rusqlite::{OptionalExtension, params};
@@ -25,7 +26,7 @@ pub enum Imported {
 /// As SQLite says.
 pub fn import_history(db: &Db, row: &HistoryRow<'_>, alias: Option<i64>) -> Result<Imported> {
     for id in [Some(row.remote_id), alias].into_iter().flatten().filter(|id| *id != 0) {
-        if history_by_remote_id(db, id)?.is_some() {
+        if names::local_id(db, id)?.is_some() {
             return Ok(Imported::Known);
         }
     }
@@ -113,18 +114,7 @@ pub fn import_registry(db: &Db, row: &RegistryRow) -> Result<Imported> {
     }
 }
 
-/// The local id of the row that has this id in Supabase.
-///
-/// # Errors
-/// As SQLite says.
-pub fn history_by_remote_id(db: &Db, remote_id: i64) -> Result<Option<i64>> {
-    Ok(db
-        .prepare_cached("SELECT id FROM history WHERE remote_id = ?1 AND remote_id != 0")?
-        .query_row([remote_id], |row| row.get(0))
-        .optional()?)
-}
-
-/// Shows the row that has this id in Supabase; false when there is none.
+/// Shows the row that has this id in Supabase, or that may be there under it; false when there is none.
 ///
 /// # Errors
 /// As SQLite says.
@@ -133,15 +123,8 @@ pub fn with_history(
     remote_id: i64,
     visit: &mut dyn FnMut(&HistoryRow<'_>),
 ) -> Result<bool> {
-    let mut statement = db.prepare_cached(&format!(
-        "SELECT {HISTORY_COLUMNS} FROM history WHERE remote_id = ?1 AND remote_id != 0"
-    ))?;
-    let mut rows = statement.query([remote_id])?;
-    match rows.next()? {
-        Some(row) => {
-            visit(&read_history(row)?);
-            Ok(true)
-        }
+    match names::local_id(db, remote_id)? {
+        Some(id) => sync::with_row(db, id, visit),
         None => Ok(false),
     }
 }

@@ -4,14 +4,20 @@
 
 use super::{Flight, LATE_MS, REFUSED_MAX, SyncRun};
 use crate::calendar::{parse_written, rfc3339_us};
+use crate::store::names::{self, Names};
 use crate::store::sync::{self as rows, Claimed, Db, Table};
 use crate::store::{Result, meta};
 use crate::types::UnixMs;
+use crate::types::row::HistoryRow;
 use crate::wire::postgrest::{self, Batch, fault::Fault, read, read::HistoryMark};
-use crate::wire::{Request, Response};
+use crate::wire::{NetError, NetErrorKind, Request, Response};
 
 /// Rows whose ids one reading request names; their list must fit a URL (api-reference C2).
 const IDS_MAX: usize = 200;
+/// Rows read back whole by one request.
+const MARKS_MAX: usize = 50;
+/// Rows named ahead by one write to the disk. Of as many it is unknown after a crash whether they were sent.
+const NAMED_AHEAD: i64 = 10_000;
 /// Fact: until when requests of unknown outcome may still commit.
 const UNSURE_UNTIL: &str = "sync_unsure_until_ms";
 
@@ -30,6 +36,9 @@ impl Size {
     pub(super) fn new(rows_max: usize, bytes_max: usize) -> Self {
         let rows_max = rows_max.clamp(1, rows::ROWS_MAX);
         Self { rows_max, bytes_max, rows: rows_max, bytes: bytes_max, suspects: 0 }
+    }
+    fn is_hunting(&self) -> bool {
+        self.suspects > 0
     }
     fn claim(&self) -> usize {
         if self.suspects > 0 { self.suspects.div_ceil(2) } else { self.rows }
@@ -51,35 +60,150 @@ impl Size {
 type Judged<'a> = std::result::Result<&'a Response, Fault>;
 type Settled = Result<std::result::Result<(), Fault>>;
 
+/// A batch that was made while the one before it was under way.
+#[derive(Debug)]
+pub(super) struct Ready {
+    claimed: Vec<Claimed>,
+    request: Request,
+}
+
+/// Where a run stands in `chat_history`.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    pub(super) size: Size,
+    names: Names,
+    /// Local ids beyond this have not been claimed since the last time a batch was not taken whole.
+    after: i64,
+    /// The last local id that this run or an earlier one may have sent.
+    tried: i64,
+    ready: Option<Ready>,
+    /// The body of a request that is done, for the next one.
+    spare: String,
+    /// Rows known to be there, not yet written down as such.
+    arrived: Vec<Claimed>,
+    /// Rows that an insert found there, to be compared with ours, at most this many at a time.
+    found_there: Vec<Claimed>,
+    marks: usize,
+}
+
+impl Cursor {
+    pub(super) fn new(rows_max: usize, bytes_max: usize) -> Self {
+        Self {
+            size: Size::new(rows_max, bytes_max),
+            names: Names::default(),
+            after: 0,
+            tried: 0,
+            ready: None,
+            spare: String::new(),
+            arrived: Vec::new(),
+            found_there: Vec::new(),
+            marks: MARKS_MAX,
+        }
+    }
+    pub(super) fn begin(&mut self, names: Names) {
+        self.names = names;
+        self.tried = names.upto;
+    }
+    /// Whatever was claimed and did not arrive is claimed again.
+    fn back(&mut self) {
+        self.after = 0;
+        self.ready = None;
+    }
+}
+
 impl SyncRun {
-    pub(super) fn history(&mut self, db: &Db, now_ms: UnixMs) -> Result<Option<Request>> {
-        if !self.found_there.is_empty() {
-            let rest = self.found_there.split_off(self.found_there.len().min(IDS_MAX));
-            let asked = std::mem::replace(&mut self.found_there, rest);
+    pub(super) fn history(
+        &mut self,
+        db: &Db,
+        now_ms: UnixMs,
+        dice: u64,
+    ) -> Result<Option<Request>> {
+        if !self.cursor.found_there.is_empty() {
+            let at = self.cursor.found_there.len().min(self.cursor.marks);
+            let rest = self.cursor.found_there.split_off(at);
+            let asked = std::mem::replace(&mut self.cursor.found_there, rest);
             let ids: Vec<i64> = asked.iter().map(|row| row.remote_id).collect();
             self.flight = Flight::Marks(asked);
-            return Ok(Some(postgrest::read_history_marks(&ids)));
+            return Ok(Some(postgrest::read_history_by_id(&ids)));
         }
-        let mut batch = Batch::new(self.size.bytes);
+        if let Some(ready) = self.cursor.ready.take() {
+            return Ok(Some(self.hand_out(ready)));
+        }
+        self.write_down_arrived(db)?;
+        // Bounded: a turn without a batch names more rows, or goes back to the first, or is the last.
+        loop {
+            if let Some(ready) = self.claim(db)? {
+                if self.generated {
+                    // Nothing there refuses a second copy, so from here on the outcome is unknown.
+                    rows::history_unsure(db, &ready.claimed, true)?;
+                    meta::set(db, UNSURE_UNTIL, &now_ms.saturating_add(LATE_MS).to_string())?;
+                }
+                return Ok(Some(self.hand_out(ready)));
+            }
+            let cursor = &mut self.cursor;
+            if let Some(first) = rows::first_unsent(db, cursor.names.upto, self.newest)? {
+                let upto = first.saturating_add(NAMED_AHEAD).min(self.newest);
+                cursor.names = names::extend(db, cursor.names, upto, dice)?;
+            } else if cursor.after > 0 {
+                cursor.after = 0;
+            } else {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn hand_out(&mut self, Ready { claimed, request }: Ready) -> Request {
+        let last = claimed.last().map_or(0, |row| row.id);
+        self.cursor.tried = self.cursor.tried.max(last);
+        self.flight = Flight::History(claimed);
+        request
+    }
+
+    /// Makes the next batch and writes down what has arrived, while a request is under way. What it
+    /// makes is as good as not made until it is handed out.
+    pub(super) fn prepare_history(&mut self, db: &Db) -> Result<()> {
+        let plain = !self.generated && !self.cursor.size.is_hunting();
+        if matches!(self.flight, Flight::History(_)) && plain {
+            self.cursor.ready = self.claim(db)?;
+        }
+        self.write_down_arrived(db)
+    }
+
+    /// Takes back what a carried-out request was written in.
+    pub(super) fn reuse(&mut self, request: Request) {
+        if let Some(body) = request.body {
+            self.cursor.spare = body;
+        }
+    }
+
+    pub(super) fn write_down_arrived(&mut self, db: &Db) -> Result<()> {
+        let arrived = std::mem::take(&mut self.cursor.arrived);
+        rows::history_sent(db, &arrived)
+    }
+
+    /// The next rows within what is named.
+    fn claim(&mut self, db: &Db) -> Result<Option<Ready>> {
+        let cursor = &mut self.cursor;
+        let mut batch = Batch::within(std::mem::take(&mut cursor.spare), cursor.size.bytes);
         let id_column = !self.generated;
-        let claimed = rows::claim_history(
+        let upto = cursor.names.upto.min(self.newest);
+        let mut claimed = rows::claim_history(
             db,
-            self.base,
-            self.newest,
-            self.size.claim(),
+            cursor.names,
+            cursor.after,
+            upto,
+            cursor.size.claim(),
             false,
             &mut |row| batch.add_history(row, id_column),
         )?;
-        if claimed.is_empty() {
-            return Ok(None);
+        let Some(last) = claimed.last().map(|row| row.id) else { return Ok(None) };
+        for row in &mut claimed {
+            row.fresh &= row.id > cursor.tried;
         }
-        if self.generated {
-            // Nothing there refuses a second copy, so from here on the outcome is unknown.
-            rows::history_unsure(db, &claimed, true)?;
-            meta::set(db, UNSURE_UNTIL, &now_ms.saturating_add(LATE_MS).to_string())?;
+        if !self.generated {
+            cursor.after = last;
         }
-        self.flight = Flight::History(claimed);
-        Ok(Some(batch.into_history_insert(id_column)))
+        Ok(Some(Ready { claimed, request: batch.into_history_insert(id_column) }))
     }
 
     pub(super) fn history_sent(
@@ -89,8 +213,11 @@ impl SyncRun {
         judged: Judged<'_>,
         unclear: bool,
     ) -> Settled {
-        if self.generated && !unclear && judged.is_err() {
-            rows::history_unsure(db, &claimed, false)?;
+        if judged.is_err() {
+            self.cursor.back();
+            if self.generated && !unclear {
+                rows::history_unsure(db, &claimed, false)?;
+            }
         }
         let response = match judged {
             Ok(response) => response,
@@ -99,34 +226,35 @@ impl SyncRun {
                 return self.refused(db, &claimed, &why);
             }
             Err(fault @ Fault::Shrink { never, .. }) => {
-                self.size.shrink(claimed.len());
+                self.cursor.size.shrink(claimed.len());
                 return Ok(if never { Ok(()) } else { Err(fault) });
             }
             Err(fault) => return Ok(Err(fault)),
         };
-        let Some((new, found)) = split(&claimed, &response.body, self.generated) else {
+        let Some((mut new, found)) = split(&claimed, &response.body, self.generated) else {
+            self.cursor.back();
             return Ok(Err(odd_reply()));
         };
         if self.generated {
-            take_ids(db, &claimed, &read::named_ids(&response.body).unwrap_or_default())?;
+            take_ids(&mut new, &read::named_ids(&response.body).unwrap_or_default());
         }
-        rows::history_sent(db, &new)?;
         self.report.history.sent += count(&new);
+        self.cursor.arrived.append(&mut new);
         self.refused = 0;
-        self.size.accepted(claimed.len());
-        self.found_there = found;
+        self.cursor.size.accepted(claimed.len());
+        self.cursor.found_there = found;
         Ok(Ok(()))
     }
 
     /// A refusal of one row sets it aside; of several, starts or goes on with the hunt by halves.
     fn refused(&mut self, db: &Db, claimed: &[Claimed], why: &str) -> Settled {
         let [row] = claimed else {
-            self.size.suspects = claimed.len();
+            self.cursor.size.suspects = claimed.len();
             return Ok(Ok(()));
         };
-        self.size.suspects = 0;
+        self.cursor.size.suspects = 0;
         self.refused += 1;
-        rows::park_history(db, row.id, why)?;
+        rows::park_history(db, row, why)?;
         self.report.name_parked(Table::History, &row.id.to_string(), why);
         if self.refused >= REFUSED_MAX {
             let why = format!(
@@ -143,29 +271,45 @@ impl SyncRun {
         &mut self,
         db: &Db,
         claimed: &[Claimed],
+        result: &std::result::Result<Response, NetError>,
         judged: Judged<'_>,
         dice: u64,
     ) -> Settled {
+        let too_large = matches!(result, Err(error) if error.kind == NetErrorKind::TooLarge);
         let marks = match judged.map(|response| read::marks(&response.body)) {
             Ok(Some(marks)) => marks,
+            _ if too_large && claimed.len() > 1 => {
+                self.cursor.found_there.extend_from_slice(claimed);
+                self.cursor.marks = claimed.len() / 2;
+                return Ok(Ok(()));
+            }
+            // One row, larger than any reply that is taken: its number must do.
+            _ if too_large => Vec::new(),
             failed => {
-                self.found_there.extend_from_slice(claimed);
+                self.cursor.found_there.extend_from_slice(claimed);
                 return Ok(Err(failed.err().unwrap_or_else(odd_reply)));
             }
         };
-        let mut ours = Vec::with_capacity(claimed.len());
+        let (mut ours, mut others) = (Vec::with_capacity(claimed.len()), Vec::new());
         for row in claimed {
-            let mark = marks.iter().find(|mark| mark.id == row.remote_id);
-            match (mark, rows::history_mark(db, row.id)?) {
-                (Some(mark), Some(local)) if !same(mark, local, row.fresh) => {
-                    self.base = rows::redraw_base(db, dice)?;
-                    rows::history_unname(db, row.id)?;
-                }
-                _ => ours.push(*row),
+            let mut is_ours = true;
+            if let Some(mark) = marks.iter().find(|mark| mark.id == row.remote_id) {
+                rows::with_row(db, row.id, &mut |here| is_ours = same(mark, here, row.fresh))?;
+            }
+            if is_ours { ours.push(*row) } else { others.push(row.id) }
+        }
+        self.report.history.already += count(&ours);
+        self.cursor.arrived.append(&mut ours);
+        if !others.is_empty() {
+            self.write_down_arrived(db)?;
+            // What else was found there was found under the old names: it is sent once more.
+            self.cursor.found_there.clear();
+            self.cursor.back();
+            self.cursor.begin(names::redraw(db, self.cursor.names, dice)?);
+            for id in others {
+                rows::history_unname(db, id)?;
             }
         }
-        rows::history_sent(db, &ours)?;
-        self.report.history.already += count(&ours);
         Ok(Ok(()))
     }
 
@@ -176,8 +320,8 @@ impl SyncRun {
         if now_ms < until_ms && until_ms <= now_ms.saturating_add(LATE_MS) {
             return Ok(None);
         }
-        let claimed =
-            rows::claim_history(db, self.base, self.newest, IDS_MAX, true, &mut |_| true)?;
+        let (names, newest) = (self.cursor.names, self.newest);
+        let claimed = rows::claim_history(db, names, 0, newest, IDS_MAX, true, &mut |_| true)?;
         let from_us = claimed.iter().map(|row| row.created_us).min();
         let to_us = claimed.iter().map(|row| row.created_us).max();
         let (Some(from_us), Some(to_us)) = (from_us, to_us) else { return Ok(None) };
@@ -199,23 +343,23 @@ impl SyncRun {
             },
             Err(fault) => return Ok(Err(fault)),
         };
-        let (there, missing): (Vec<Claimed>, Vec<Claimed>) =
+        let (mut there, missing): (Vec<Claimed>, Vec<Claimed>) =
             claimed.iter().partition(|row| ids.iter().any(|(ours, _)| *ours == row.remote_id));
-        take_ids(db, &there, &ids)?;
+        take_ids(&mut there, &ids);
+        rows::history_sent(db, &there)?;
         rows::history_unsure(db, &missing, false)?;
         self.report.history.already += count(&there);
         Ok(Ok(()))
     }
 }
 
-/// Settles rows of a table that gives ids of its own: from here on they are known by those.
-fn take_ids(db: &Db, claimed: &[Claimed], named: &[(i64, i64)]) -> Result<()> {
+/// Rows of a table that gives ids of its own are known by those once they are there.
+fn take_ids(claimed: &mut [Claimed], named: &[(i64, i64)]) {
     for row in claimed {
         if let Some((_, remote_id)) = named.iter().find(|(ours, _)| *ours == row.remote_id) {
-            rows::history_sent_as(db, row.id, *remote_id)?;
+            row.remote_id = *remote_id;
         }
     }
-    Ok(())
 }
 
 /// The rows that the reply lists as new, and those it leaves out; `None` when it is no such list.
@@ -237,12 +381,16 @@ fn split(
 }
 
 /// Whether the row there is the one here. A row sent for the first time cannot be there yet, so it
-/// must match in full; else a trigger of the operator's may have changed the time.
-fn same(mark: &HistoryMark, local: (i64, i64, i64), fresh: bool) -> bool {
-    let (chat, user, created_us) = local;
+/// must match in full; else a trigger of the operator's may have changed its time, or its texts.
+fn same(mark: &HistoryMark, local: &HistoryRow<'_>, fresh: bool) -> bool {
     // As it was written there: years beyond RFC 3339 are clamped.
-    let written_us = parse_written(&rfc3339_us(created_us)).map(|at| at.unix_us(0));
-    mark.chat == chat && mark.user == user && (!fresh || Some(mark.created_us) == written_us)
+    let written_us = parse_written(&rfc3339_us(local.created_us)).map(|at| at.unix_us(0));
+    let text = |here, there: &Option<String>| {
+        postgrest::as_sent(here, usize::MAX).as_deref() == there.as_deref()
+    };
+    let texts = || text(local.message, &mark.message) && text(local.response, &mark.response);
+    let made = Some(mark.created_us) == written_us;
+    mark.chat == local.chat.0 && mark.user == local.user.0 && (made || (!fresh && texts()))
 }
 
 pub(super) fn odd_reply() -> Fault {

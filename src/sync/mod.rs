@@ -12,16 +12,19 @@ mod registry;
 pub mod report;
 
 use crate::store::sync::{self as rows, Claimed, Db, Erasure, Table};
-use crate::store::{Durability, Result, Store, meta};
+use crate::store::{Durability, Result, Store, meta, names};
 use crate::types::row::RegistryRow;
 use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
 use crate::wire::postgrest::{self, fault, fault::Fault};
 use crate::wire::{NetError, Request, Response};
 use registry::Pairs;
 use report::{Report, Trouble};
+use std::panic::resume_unwind;
 
-/// How long the lease lasts unless renewed: longer than one request and one pause together.
-const LEASE_MS: i64 = 90 * SECOND_MS;
+/// How long the lease lasts unless renewed.
+const LEASE_MS: i64 = 120 * SECOND_MS;
+/// What is left of it at least when a step begins: longer than one request and one pause together.
+const LEASE_LEFT_MS: i64 = 90 * SECOND_MS;
 /// Longest pause inside a run; what asks for more ends the run.
 const PAUSE_MS_MAX: i64 = 30 * SECOND_MS;
 /// First pause after a failure; doubles.
@@ -39,7 +42,7 @@ pub const LAST_SUCCESS: &str = "sync_last_success_ms";
 pub const LAST_ERROR: &str = "sync_last_error";
 /// `1` when `chat_history.id` is `generated always`: the promise of once is weaker then.
 pub const GENERATED: &str = "sync_generated_ids";
-const _: () = assert!(postgrest::TIMEOUT_MS < 60_000 && 60_000 + PAUSE_MS_MAX <= LEASE_MS);
+const _: () = assert!(postgrest::TIMEOUT_MS < 60_000 && 60_000 + PAUSE_MS_MAX <= LEASE_LEFT_MS);
 
 /// How a run is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,11 +104,8 @@ pub struct SyncRun {
     flight: Flight,
     report: Report,
     started_ms: Option<UnixMs>,
-    base: i64,
     newest: i64,
-    size: history::Size,
-    /// Rows that the last insert found there, to be compared with ours.
-    found_there: Vec<Claimed>,
+    cursor: history::Cursor,
     /// `id` is `generated always` there: the remote id goes into `metadata`.
     generated: bool,
     failures: u32,
@@ -120,17 +120,15 @@ pub struct SyncRun {
 impl SyncRun {
     /// A run that has not begun.
     pub fn new(options: Options) -> Self {
-        let size = history::Size::new(options.rows_max, options.bytes_max);
+        let cursor = history::Cursor::new(options.rows_max, options.bytes_max);
         Self {
             options,
             phase: Phase::Begin,
             flight: Flight::None,
             report: Report::default(),
             started_ms: None,
-            base: 0,
             newest: 0,
-            size,
-            found_there: Vec::new(),
+            cursor,
             generated: false,
             failures: 0,
             refused: 0,
@@ -158,7 +156,8 @@ impl SyncRun {
             return Ok(Step::Finished);
         }
         let holder = &self.options.holder;
-        if let Some(other) = rows::take_lease(db, holder, now_ms, now_ms + LEASE_MS)? {
+        if let Some(other) = rows::take_lease(db, holder, now_ms, LEASE_MS, LEASE_LEFT_MS)? {
+            self.write_down_arrived(db)?;
             self.report.held_by = Some(other);
             self.count(db)?;
             self.ended = true;
@@ -173,7 +172,7 @@ impl SyncRun {
                 Phase::Begin => self.begin(db, dice)?,
                 Phase::Erase => self.erase(db, now_ms)?,
                 Phase::Unsure => self.unsure(db, now_ms)?,
-                Phase::History => self.history(db, now_ms)?,
+                Phase::History => self.history(db, now_ms, dice)?,
                 Phase::Registry => self.registry(db)?,
                 Phase::End => {
                     self.end(db, now_ms)?;
@@ -186,6 +185,15 @@ impl SyncRun {
             }
             self.advance();
         }
+    }
+
+    /// Work for the time until the reply is in, for a caller that has nothing else to do; none of it is
+    /// needed. Commit with any [`Durability`].
+    ///
+    /// # Errors
+    /// As SQLite says; drop the run then, once the reply is in.
+    pub fn prepare(&mut self, db: &Db) -> Result<()> {
+        self.prepare_history(db)
     }
 
     /// What became of the request that [`SyncRun::next`] handed out.
@@ -223,7 +231,7 @@ impl SyncRun {
             },
             Flight::Unsure(claimed) => self.unsure_read(db, &claimed, judged)?,
             Flight::History(claimed) => self.history_sent(db, claimed, judged, unclear)?,
-            Flight::Marks(claimed) => self.marks_read(db, &claimed, judged, dice)?,
+            Flight::Marks(claimed) => self.marks_read(db, &claimed, result, judged, dice)?,
             Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
             Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
             Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
@@ -255,13 +263,15 @@ impl SyncRun {
     }
 
     fn begin(&mut self, db: &Db, dice: u64) -> Result<Option<Request>> {
-        self.base = rows::remote_base(db, dice)?;
+        self.cursor.begin(names::load(db, dice)?);
         self.newest = rows::newest_id(db)?;
         for table in Table::ALL {
             if self.options.retry_parked {
                 rows::unpark(db, table)?;
             }
-            self.report.table(table).parked_before = rows::backlog(db, table)?.1;
+            let (waiting, parked) = rows::backlog(db, table)?;
+            self.report.total += waiting;
+            self.report.table(table).parked_before = parked;
         }
         Ok(None)
     }
@@ -336,6 +346,7 @@ impl SyncRun {
 
     fn end(&mut self, db: &Db, now_ms: UnixMs) -> Result<()> {
         self.ended = true;
+        self.write_down_arrived(db)?;
         self.count(db)?;
         let waiting = self.report.history.pending + self.report.registry.pending;
         if waiting > 0 && self.report.error.is_none() && self.has_left_rows(db)? {
@@ -349,7 +360,10 @@ impl SyncRun {
         if self.report.error.is_none() {
             meta::set(db, LAST_ERROR, "")?;
         }
-        meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
+        // A run that sent nothing learned nothing.
+        if self.generated || self.report.history.sent > 0 {
+            meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
+        }
         rows::end_lease(db, &self.options.holder)
     }
 
@@ -378,10 +392,21 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
             Step::Finished => return Ok(run.report),
             Step::Wait { until_ms } => (outside.wait)(until_ms - now.unix_ms),
             Step::Call(request) => {
-                let result = (outside.call)(&request);
+                // The next batch is made while the server works on this one.
+                let call = &mut *outside.call;
+                let (result, prepared) = std::thread::scope(|scope| {
+                    let reply = scope.spawn(|| call(&request));
+                    let prepared = store.write(Durability::Process, |db| run.prepare(db));
+                    let result = reply.join().unwrap_or_else(|panic| resume_unwind(panic));
+                    (result, prepared)
+                });
+                prepared?;
                 let (now, dice) = ((outside.now)(), (outside.dice)());
                 store.write(Durability::Process, |db| run.settle(db, &result, now, dice))?;
-                (outside.progress)(run.report());
+                run.reuse(request);
+                let Report { history, registry, requests, total, .. } = run.report();
+                let done = history.sent + history.already + registry.sent + registry.already;
+                (outside.tell)(format_args!("sync: {done} of {total} rows, {requests} requests"));
             }
         }
     }
@@ -389,17 +414,20 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
 
 /// What a blocking command lends: the network, the clock, dice, patience, a place for progress.
 pub struct Outside<'a> {
-    /// One call of Supabase's Data API.
-    pub call: &'a mut dyn FnMut(&Request) -> std::result::Result<Response, NetError>,
+    /// One call of Supabase's Data API; it is made on another thread.
+    pub call: &'a mut (dyn FnMut(&Request) -> std::result::Result<Response, NetError> + Send),
     /// The clock.
     pub now: &'a mut dyn FnMut() -> Now,
     /// Pauses for so many milliseconds.
     pub wait: &'a mut dyn FnMut(i64),
     /// 64 random bits.
     pub dice: &'a mut dyn FnMut() -> u64,
-    /// Told after each request.
-    pub progress: &'a mut dyn FnMut(&Report),
+    /// How far it is, in one line, as often as there is news.
+    pub tell: Tell<'a>,
 }
+
+/// Shows one line of progress to whoever watches, or nobody; formatted only when it is shown.
+pub type Tell<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);
 
 #[cfg(test)]
 mod tests;

@@ -15,6 +15,8 @@ pub const REPLY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Why a page did not come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PullError {
+    /// One word, as in [`super::report::Trouble`].
+    pub kind: &'static str,
     /// For the operator.
     pub text: String,
     /// Whether only the operator can mend it; else trying later may do.
@@ -66,26 +68,28 @@ impl Puller {
                 },
                 Err(fault) => fault,
             };
-            let (after_ms, text) = match fault {
-                Fault::Later { after_ms, why, .. } => (after_ms, why),
+            let (after_ms, kind, text) = match fault {
+                Fault::Later { after_ms, kind, why } => (after_ms, kind, why),
                 Fault::Shrink { why, .. } => {
                     self.rows = (self.rows / 2).max(1);
-                    (0, why)
+                    (0, "unreachable", why)
                 }
-                Fault::Stop { why, .. } => return Err(PullError { text: why, stop: true }),
+                Fault::Stop { kind, why, .. } => {
+                    return Err(PullError { kind, text: why, stop: true });
+                }
                 Fault::Row { why } => {
                     let text = format!(
                         "supabase: {} cannot be read ({why}): see `svs-bot check`",
                         table.remote()
                     );
-                    return Err(PullError { text, stop: true });
+                    return Err(PullError { kind: "refused", text, stop: true });
                 }
-                Fault::Generated => (0, String::new()),
+                Fault::Generated => (0, "refused", String::new()),
             };
             failures += 1;
             let pause_ms = (PAUSE_MS_MIN << failures).max(after_ms);
             if failures >= FAILURES_MAX || pause_ms > PAUSE_MS_MAX {
-                return Err(PullError { text, stop: false });
+                return Err(PullError { kind, text, stop: false });
             }
             (outside.wait)(pause_ms);
         }

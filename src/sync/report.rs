@@ -27,7 +27,7 @@ pub struct TableReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trouble {
     /// One word: `unreachable`, `busy`, `key`, `grant`, `table`, `column`, `quota`, `paused`, `url`,
-    /// `refused`.
+    /// `refused`, `database`.
     pub kind: &'static str,
     /// `what: why: what to do`; no word of a row, no secret.
     pub text: String,
@@ -42,6 +42,8 @@ pub struct Report {
     pub history: TableReport,
     /// By [`Table`], in its order.
     pub registry: TableReport,
+    /// Rows that waited in both tables when the run began.
+    pub total: i64,
     /// HTTP requests, repeated ones included.
     pub requests: u64,
     /// How long it took.

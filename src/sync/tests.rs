@@ -25,6 +25,8 @@ enum Meets {
 #[derive(Default)]
 struct Remote {
     rows: BTreeMap<i64, String>,
+    /// A trigger of the operator's writes times of its own.
+    own_times: bool,
     late: Vec<Request>,
     poison: Option<&'static str>,
     requests: usize,
@@ -91,14 +93,17 @@ impl Remote {
                 }
                 ok(201, format!("[{}]", new.join(",")))
             }
-            // Which rows are there: ours, every one of them made at 5 µs by person 2 in chat 1.
+            // Which rows are there, every one of them by person 2 in chat 1.
             Method::Get => {
                 let list = request.path.split("in.(").nth(1).unwrap().split(')').next().unwrap();
-                let marks: Vec<String> = list
-                    .split(',')
-                    .filter(|id| self.rows.contains_key(&id.parse().unwrap()))
-                    .map(|id| format!(r#"{{"id":{id},"chat_id":1,"user_id":2,"created_at":"1970-01-01T00:00:00.000005"}}"#))
-                    .collect();
+                let mut marks = Vec::new();
+                for id in list.split(',') {
+                    let Some(text) = self.rows.get(&id.parse().unwrap()) else { continue };
+                    let us = if self.own_times { 777 } else { created_us(text) };
+                    marks.push(format!(
+                        r#"{{"id":"{id}","chat_id":"1","user_id":"2","message_text":"{text}","response_text":"yo","created_at":"1970-01-01T00:00:00.{us:06}"}}"#
+                    ));
+                }
                 ok(200, format!("[{}]", marks.join(",")))
             }
             _ => ok(204, String::new()),
@@ -119,6 +124,11 @@ fn store_with(texts: &[String]) -> Store {
     store
 }
 
+/// Texts differ, and so do their times.
+fn created_us(text: &str) -> i64 {
+    text.bytes().fold(0, |sum, byte| (sum * 31 + i64::from(byte)) % 1_000_000)
+}
+
 fn turn(message: &str) -> Turn<'_> {
     Turn {
         session: 0,
@@ -130,7 +140,7 @@ fn turn(message: &str) -> Turn<'_> {
         response: "yo",
         model: "m",
         metadata: "{}",
-        created_us: 5,
+        created_us: created_us(message),
     }
 }
 
@@ -142,9 +152,10 @@ fn run(
     store: &mut Store,
     options: Options,
     remote: &mut Remote,
-    meets: &mut dyn FnMut() -> Meets,
+    meets: &mut (dyn FnMut() -> Meets + Send),
 ) -> Report {
     let mut now_ms = 1_000_000;
+    let mut dice = 0x1234_5678_9abc_def0_u64;
     let waited = std::cell::Cell::new(0);
     drive(
         store,
@@ -156,11 +167,43 @@ fn run(
                 Now { unix_ms: now_ms + waited.get() }
             },
             wait: &mut |ms| waited.set(waited.get() + ms),
-            dice: &mut || 0x1234_5678_9abc_def0,
-            progress: &mut |_| {},
+            dice: &mut || {
+                dice = dice.rotate_left(7) ^ 0x5555;
+                dice
+            },
+            tell: &mut |_| {},
         },
     )
     .unwrap()
+}
+
+/// As the daemon drives it: settlement and next step in one transaction, no work in between.
+fn run_in_turns(
+    store: &mut Store,
+    options: Options,
+    remote: &mut Remote,
+    meets: &mut dyn FnMut() -> Meets,
+) -> Report {
+    let mut run = SyncRun::new(options);
+    let mut reply = None;
+    let mut now_ms = 1_000_000;
+    loop {
+        now_ms += 1;
+        let now = Now { unix_ms: now_ms };
+        let step = store
+            .write(Durability::Disk, |db| {
+                if let Some(reply) = reply.take() {
+                    run.settle(db, &reply, now, 5)?;
+                }
+                run.next(db, now, 5)
+            })
+            .unwrap();
+        match step {
+            Step::Finished => return run.report().clone(),
+            Step::Wait { until_ms } => now_ms = until_ms,
+            Step::Call(request) => reply = Some(remote.call(&request, meets())),
+        }
+    }
 }
 
 fn texts(count: usize) -> Vec<String> {
@@ -173,14 +216,34 @@ fn arrived(remote: &Remote) -> Vec<String> {
 
 #[test]
 fn ten_thousand_batches_under_faults_arrive_once() {
+    arrive_once(20_000, 10_000, false, |store, remote, meets| {
+        run(store, options(2), remote, meets)
+    });
+}
+
+#[test]
+fn the_daemon_s_batches_arrive_once_as_well() {
+    arrive_once(4_000, 2_000, false, |store, remote, meets| {
+        run_in_turns(store, options(2), remote, meets)
+    });
+}
+
+#[test]
+fn times_that_a_trigger_writes_make_no_second_row() {
+    arrive_once(1_000, 100, true, |store, remote, meets| run(store, options(10), remote, meets));
+}
+
+type Drive = fn(&mut Store, &mut Remote, &mut (dyn FnMut() -> Meets + Send)) -> Report;
+
+fn arrive_once(rows: usize, requests_min: usize, own_times: bool, drive: Drive) {
     let mut dice = 7_u64;
     let mut draw = move || {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         dice >> 33
     };
-    let wanted = texts(20_000);
+    let wanted = texts(rows);
     let mut store = store_with(&wanted);
-    let mut remote = Remote::default();
+    let mut remote = Remote { own_times, ..Remote::default() };
     let mut runs = 0;
     loop {
         let mut meets = || match draw() % 10 {
@@ -191,7 +254,7 @@ fn ten_thousand_batches_under_faults_arrive_once() {
             4 => Meets::TooLarge,
             _ => Meets::Nothing,
         };
-        let report = run(&mut store, options(2), &mut remote, &mut meets);
+        let report = drive(&mut store, &mut remote, &mut meets);
         for request in std::mem::take(&mut remote.late) {
             let _ = remote.carry_out(&request);
         }
@@ -202,7 +265,7 @@ fn ten_thousand_batches_under_faults_arrive_once() {
         }
         assert_eq!(report.exit_code(), 75, "{report:?}");
     }
-    assert!(remote.requests >= 10_000, "{}", remote.requests);
+    assert!(remote.requests >= requests_min, "{}", remote.requests);
     assert_eq!(arrived(&remote), wanted);
 }
 
@@ -253,11 +316,83 @@ fn one_lease_for_all() {
     for (holder, code) in cases {
         let mut store = store_with(&texts(1));
         store
-            .write(Durability::Process, |db| rows::take_lease(db, holder, 1_000_000, 1_050_000))
+            .write(Durability::Process, |db| rows::take_lease(db, holder, 1_000_000, 50_000, 0))
             .unwrap();
         let mut remote = Remote::default();
         let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
         assert_eq!((report.exit_code(), report.requests), (code, 0), "{holder}");
         assert_eq!(report.held_by.as_deref(), Some(holder));
     }
+}
+
+#[test]
+fn after_an_old_backup_rows_get_new_names_whatever_is_lost_on_the_way() {
+    // Rows 4 to 6 were sent, then a backup of the first three came back, and other rows took their numbers.
+    for meets in [[Meets::Nothing; 2], [Meets::Lost; 2], [Meets::Cut, Meets::Lost]] {
+        let mut store = store_with(&texts(3));
+        let mut remote = Remote::default();
+        let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
+        assert_eq!(report.history.sent, 3);
+        let base = *remote.rows.keys().next().unwrap() - 1;
+        for id in 4..=6 {
+            remote.rows.insert(base + id, format!("gone with the disk {id}"));
+        }
+        store
+            .write(Durability::Process, |db| {
+                for message in ["new 1", "new 2", "new 3", "new 4"] {
+                    add(db, &turn(message))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let mut faults = meets.into_iter();
+        // The first run is left in the middle; the second does not know what became of its request.
+        let mut left = SyncRun::new(options(2));
+        let now = Now { unix_ms: 1_000 };
+        let step = store.write(Durability::Disk, |db| left.next(db, now, 5)).unwrap();
+        let Step::Call(request) = step else { panic!("{step:?}") };
+        let _ = remote.call(&request, faults.next().unwrap());
+        let mut meets = || faults.next().unwrap_or(Meets::Nothing);
+        let report = run(&mut store, options(2), &mut remote, &mut meets);
+        assert_eq!((report.exit_code(), report.history.pending), (0, 0), "{report:?}");
+        let mut found: Vec<String> =
+            arrived(&remote).into_iter().filter(|text| text.starts_with("new")).collect();
+        found.sort();
+        assert_eq!(found, ["new 1", "new 2", "new 3", "new 4"]);
+        assert_eq!(remote.rows.len(), 10);
+    }
+}
+
+#[test]
+fn a_row_too_large_to_be_read_back_is_known_by_its_number() {
+    let mut store = store_with(&texts(5));
+    let mut remote = Remote::default();
+    let mut first = true;
+    let mut meets = || {
+        if std::mem::take(&mut first) { Meets::Lost } else { Meets::Nothing }
+    };
+    let mut call = |request: &Request| {
+        if request.method == Method::Get {
+            let text = "reply larger than 8388608 bytes".to_owned();
+            return Err(NetError { maybe_done: true, kind: NetErrorKind::TooLarge, text });
+        }
+        remote.call(request, meets())
+    };
+    let mut now_ms = 1_000_000;
+    let report = drive(
+        &mut store,
+        options(500),
+        &mut Outside {
+            call: &mut call,
+            now: &mut || {
+                now_ms += 1_000;
+                Now { unix_ms: now_ms }
+            },
+            wait: &mut |_| {},
+            dice: &mut || 5,
+            tell: &mut |_| {},
+        },
+    )
+    .unwrap();
+    assert_eq!((report.history.already, report.history.pending), (5, 0), "{report:?}");
 }

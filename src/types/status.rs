@@ -95,6 +95,8 @@ pub struct SyncLine {
     pub pending: [u64; 2],
     /// Rows set aside, by [`TABLES`].
     pub parked: [u64; 2],
+    /// Why the newest of them; empty where there is none.
+    pub parked_reason: String,
     /// When everything was last sent.
     pub last_success_ms: Option<UnixMs>,
     /// Why the last attempt failed; `None` after a success.
@@ -183,6 +185,39 @@ pub struct Disk {
     pub total_bytes: u64,
 }
 
+/// What SQLite holds in memory, by its own counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SqliteMemory {
+    /// All that it has from the allocator, every connection of the process together.
+    pub used_bytes: u64,
+    /// Of that: pages of the database kept in memory by the loop's connection.
+    pub cache_bytes: u64,
+    /// Of that: its schema.
+    pub schema_bytes: u64,
+    /// Of that: its prepared statements.
+    pub statements_bytes: u64,
+}
+
+impl SqliteMemory {
+    /// As one row of `meta`.
+    pub fn written(&self) -> String {
+        let Self { used_bytes, cache_bytes, schema_bytes, statements_bytes } = self;
+        format!("{used_bytes} {cache_bytes} {schema_bytes} {statements_bytes}")
+    }
+
+    /// Back from [`Self::written`].
+    pub fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.split(' ').map(|word| word.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(Self {
+            used_bytes: next()?,
+            cache_bytes: next()?,
+            schema_bytes: next()?,
+            statements_bytes: next()?,
+        })
+    }
+}
+
 /// Everything an operator wants to see at a glance.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
@@ -198,6 +233,8 @@ pub struct Status {
     pub started_ms: Option<UnixMs>,
     /// When the last poll or delivery succeeded.
     pub last_poll_ms: Option<UnixMs>,
+    /// Whether updates are delivered to a webhook instead of polled.
+    pub webhook: bool,
     /// Resident memory of the daemon.
     pub rss_bytes: Option<u64>,
     /// Disk of the data directory.
@@ -220,6 +257,8 @@ pub struct Status {
     pub hours: Vec<Hour>,
     /// The last troubles, newest first.
     pub troubles: Vec<TroubleLine>,
+    /// What SQLite holds in the daemon's memory; `None` where no daemon has said so yet.
+    pub sqlite: Option<SqliteMemory>,
 }
 
 impl Status {

@@ -43,6 +43,8 @@ pub struct Response {
     pub status: u16,
     /// `Retry-After` in seconds, where it was a number.
     pub retry_after_s: Option<u32>,
+    /// `Date`, where it could be read: the other side's clock, to the second.
+    pub date_ms: Option<i64>,
     /// The body; cut bodies never come here.
     pub body: Vec<u8>,
     /// `Content-Range`, for PostgREST.

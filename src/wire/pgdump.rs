@@ -2,6 +2,8 @@
 //! May not: hold more than one statement, or take a row whose line is cut.
 //! Invariant: a dump that ends in the middle is an error, after every whole row before it.
 
+use std::rc::Rc;
+
 /// Longest line or statement; a row of PostgreSQL may be longer, a chat's never is.
 pub const STATEMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 
@@ -34,15 +36,18 @@ const REGISTRY: &[&str] = &[
 pub struct DumpRow {
     /// `chat_history` or `user_registry`.
     pub table: &'static str,
-    columns: Vec<String>,
+    columns: Columns,
     values: Vec<Option<String>>,
 }
 
+/// The names of a block's columns, shared by its rows.
+type Columns = Rc<[String]>;
+
 impl DumpRow {
-    /// A column's text; none when null or absent.
-    pub fn column(&self, name: &str) -> Option<String> {
+    /// Takes a column's text out; none when null, absent or taken.
+    pub fn take(&mut self, name: &str) -> Option<String> {
         let at = self.columns.iter().position(|column| column == name)?;
-        self.values.get(at).cloned().flatten()
+        self.values.get_mut(at)?.take()
     }
     /// Whether there is a value for each column.
     pub fn is_whole(&self) -> bool {
@@ -56,7 +61,7 @@ enum Inside {
     #[default]
     Nothing,
     /// COPY of a table of ours, or of another (`None`).
-    Copy(Option<(&'static str, Vec<String>)>),
+    Copy(Option<(&'static str, Columns)>),
     /// An INSERT that goes on in the next line.
     Insert(String),
     /// CREATE TABLE of ours: its columns, so far.
@@ -68,7 +73,7 @@ enum Inside {
 pub struct Dump {
     inside: Inside,
     line: u64,
-    created: Vec<(&'static str, Vec<String>)>,
+    created: Vec<(&'static str, Columns)>,
     complete: bool,
     seen: bool,
 }
@@ -90,7 +95,7 @@ impl Dump {
             Inside::Copy(None) => Inside::Copy(None),
             Inside::Copy(Some((table, columns))) => {
                 let values = line.split('\t').map(copy_value).collect();
-                on(DumpRow { table, columns: columns.clone(), values });
+                on(DumpRow { table, columns: Rc::clone(&columns), values });
                 Inside::Copy(Some((table, columns)))
             }
             Inside::Insert(mut statement) => {
@@ -100,7 +105,7 @@ impl Dump {
             }
             Inside::Create(table, mut columns) => {
                 if line.starts_with(')') {
-                    self.created.push((table, columns));
+                    self.created.push((table, columns.into()));
                     Inside::Nothing
                 } else {
                     columns.extend(column_name(line));
@@ -140,7 +145,8 @@ impl Dump {
             let columns = between_parens(rest).map(|text| text.split(',').map(unquoted).collect());
             let table = table_of(rest);
             self.seen |= table.is_some();
-            return Ok(Inside::Copy(table.map(|table| (table, columns.unwrap_or_default()))));
+            let columns: Columns = columns.unwrap_or_default();
+            return Ok(Inside::Copy(table.map(|table| (table, columns))));
         }
         if let Some(rest) = line.strip_prefix("INSERT INTO ") {
             // Other tables' INSERTs are read as well: their strings may span lines.
@@ -176,15 +182,15 @@ impl Dump {
         // Bounded: every turn takes a tuple off the statement.
         while rest.starts_with('(') {
             let (values, after) = tuple(rest).ok_or_else(wrong)?;
-            on(DumpRow { table, columns: columns.clone(), values });
+            on(DumpRow { table, columns: Rc::clone(&columns), values });
             rest = after.trim_start().trim_start_matches(',').trim_start();
         }
         Ok(Inside::Nothing)
     }
 
-    fn columns_of(&self, table: &'static str) -> Vec<String> {
+    fn columns_of(&self, table: &'static str) -> Columns {
         if let Some((_, columns)) = self.created.iter().find(|(name, _)| *name == table) {
-            return columns.clone();
+            return Rc::clone(columns);
         }
         let known = if table == "chat_history" { HISTORY } else { REGISTRY };
         known.iter().map(|name| (*name).to_owned()).collect()
@@ -320,8 +326,9 @@ mod tests {
         let mut dump = Dump::default();
         let mut rows = Vec::new();
         let mut on = |row: DumpRow| {
-            let show = |name: &str| row.column(name).unwrap_or_else(|| "NULL".to_owned());
-            rows.push(format!("{} {} {}", row.table, show("id"), show("message_text")));
+            let (table, mut row) = (row.table, row);
+            let mut show = |name: &str| row.take(name).unwrap_or_else(|| "NULL".to_owned());
+            rows.push(format!("{table} {} {}", show("id"), show("message_text")));
         };
         for line in text.lines() {
             if let Err(why) = dump.line(line, &mut on) {

@@ -24,12 +24,15 @@ pub const EXPORT_COLUMNS: [&str; 9] = [
 /// rows of ours are UTC whatever zone the operator named for the others.
 pub type Clock<'a> = &'a dyn Fn(i64, Written) -> i64;
 
+/// Gives a column's text, once; none when it is null or absent.
+pub type Column<'a> = &'a mut dyn FnMut(&str) -> Option<String>;
+
 /// A row of `chat_history` from its columns.
 ///
 /// # Errors
 /// The name of the column that cannot be used, never its value.
 pub fn history(
-    column: &dyn Fn(&str) -> Option<String>,
+    column: Column<'_>,
     id_column: &'static str,
     clock: Clock<'_>,
 ) -> Result<OwnedHistory, &'static str> {
@@ -60,19 +63,16 @@ pub fn history(
 ///
 /// # Errors
 /// The name of the column that cannot be used, never its value.
-pub fn registry(
-    column: &dyn Fn(&str) -> Option<String>,
-    clock: Clock<'_>,
-) -> Result<RegistryRow, &'static str> {
-    let time = |name: &'static str| match column(name) {
+pub fn registry(column: Column<'_>, clock: Clock<'_>) -> Result<RegistryRow, &'static str> {
+    let time = |text: Option<String>, name: &'static str| match text {
         None => Ok(0),
-        Some(_) => written(column, name).map(|at| clock(0, at)),
+        Some(text) => parse_written(&text).map(|at| clock(0, at)).ok_or(name),
     };
     let count = match column("trigger_count") {
         None => 0,
         Some(text) => text.trim().parse().ok().ok_or("trigger_count")?,
     };
-    let created_us = time("created_at")?;
+    let created_us = time(column("created_at"), "created_at")?;
     Ok(RegistryRow {
         user: UserId(whole(column, "user_id")?),
         chat: ChatId(whole(column, "chat_id")?),
@@ -82,7 +82,7 @@ pub fn registry(
         count,
         synced: count,
         sending: 0,
-        last_us: time("last_triggered_at")?.max(created_us),
+        last_us: time(column("last_triggered_at"), "last_triggered_at")?.max(created_us),
         created_us,
     })
 }
@@ -95,14 +95,11 @@ pub fn alias(metadata: &str) -> Option<i64> {
     json::parse(metadata.as_bytes()).ok()?.at(super::postgrest::METADATA_ID).i64()
 }
 
-fn whole(column: &dyn Fn(&str) -> Option<String>, name: &'static str) -> Result<i64, &'static str> {
+fn whole(column: Column<'_>, name: &'static str) -> Result<i64, &'static str> {
     column(name).and_then(|text| text.trim().parse().ok()).ok_or(name)
 }
 
-fn written(
-    column: &dyn Fn(&str) -> Option<String>,
-    name: &'static str,
-) -> Result<Written, &'static str> {
+fn written(column: Column<'_>, name: &'static str) -> Result<Written, &'static str> {
     column(name).and_then(|text| parse_written(&text)).ok_or(name)
 }
 

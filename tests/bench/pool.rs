@@ -56,6 +56,9 @@ fn main() -> std::io::Result<()> {
             kill_every_h: 12,
             trouble_per_mille: 10,
             bad_keys: 0,
+            leaked_keys: 0,
+            storms: false,
+            grouped: false,
         };
         let now = Now { unix_ms: START_MS };
         let mut strategies: Vec<(&str, Box<dyn Strategy>)> = vec![

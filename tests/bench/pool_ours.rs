@@ -6,7 +6,7 @@ use svs_bot::engine::keypool::{Choice, KeySpec, Lease, Limit, Pool, PoolSettings
 use svs_bot::store::{Durability, Store, ledger};
 use svs_bot::types::model::{ModelFailure, Usage};
 use svs_bot::types::status::KeyState;
-use svs_bot::types::{Group, Now, Role, Tier, UnixMs};
+use svs_bot::types::{Now, Role, Tier, UnixMs};
 
 pub struct Ours {
     settings: PoolSettings,
@@ -22,7 +22,7 @@ impl Ours {
             .map(|key| KeySpec {
                 fingerprint: format!("key{key}"),
                 last4: format!("{key:04}"),
-                group: Group::Ungrouped,
+                group: plan.group_of(key),
                 project: declared.then(|| plan.project_of(key).to_string()),
             })
             .collect();
@@ -98,6 +98,15 @@ impl Strategy for Ours {
             KeyState::Dead | KeyState::Parked => Some(UnixMs::MAX),
             KeyState::Resting | KeyState::Spent => line.until_ms,
         }
+    }
+
+    fn may_use(&self, role: Role, key: usize) -> bool {
+        let group = self.settings.keys[key].group;
+        self.settings.groups_of(role).contains(&group)
+    }
+
+    fn believed(&self, now: Now) -> Vec<String> {
+        self.pool.list(now).into_iter().map(|view| view.project).collect()
     }
 
     fn counts(&self, now: Now) -> Vec<(usize, String, u64)> {

@@ -4,44 +4,21 @@
 
 #[path = "pool_gemini.rs"]
 mod gemini;
+#[path = "pool_plan.rs"]
+mod plan;
 
 pub use gemini::LIMITS;
 use gemini::{Gemini, INPUT_TOKENS, model_position};
 use nanorand::{Rng, WyRand};
+pub use plan::{Plan, Report, START_MS};
 use std::collections::BTreeMap;
 use svs_bot::types::model::{ModelFailure, Usage};
 use svs_bot::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
 
-/// 2026-11-10, 00:00 in California.
-pub const START_MS: UnixMs = 1_794_297_600_000;
 pub const PATIENCE_MS: i64 = 5 * MINUTE_MS;
 const WORKERS: usize = 64;
 /// How long a model is overloaded.
 const OVERLOAD_MS: i64 = 20 * MINUTE_MS;
-
-/// What is simulated.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub seed: u64,
-    pub days: i64,
-    pub keys: usize,
-    pub projects: usize,
-    /// Questions a day, on average.
-    pub questions: u32,
-    /// On average one kill in so many hours; 0 for none.
-    pub kill_every_h: i64,
-    /// Part of calls, in a thousand, that fail for reasons of no key.
-    pub trouble_per_mille: u32,
-    /// Keys whose text is wrong.
-    pub bad_keys: usize,
-}
-
-impl Plan {
-    /// The project of a key: dealt round.
-    pub fn project_of(&self, key: usize) -> usize {
-        key % self.projects
-    }
-}
 
 /// What a strategy says to a question.
 pub enum Said {
@@ -60,40 +37,17 @@ pub trait Strategy {
     fn restart(&mut self, now: Now);
     /// Until when a key is set aside, if it is.
     fn out_until(&self, key: usize, now: Now) -> Option<UnixMs>;
+    /// Whether a role may use a key at all.
+    fn may_use(&self, _role: Role, _key: usize) -> bool {
+        true
+    }
+    /// The project that each key is believed to count on, as a label.
+    fn believed(&self, _now: Now) -> Vec<String> {
+        Vec::new()
+    }
     /// Today's count per project name and model, where the strategy keeps one.
     fn counts(&self, _now: Now) -> Vec<(usize, String, u64)> {
         Vec::new()
-    }
-}
-
-/// What came of it.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    pub asked: u64,
-    pub answered: u64,
-    /// What an all-knowing pool could have answered under the share of every day.
-    pub possible: u64,
-    pub calls: u64,
-    /// Calls that a quota or a wrong key refused.
-    pub wasted: u64,
-    pub wrong_set_asides: u64,
-    pub kills: u64,
-    /// Waiting until the answering call began, in ms: sum and count by role.
-    pub waits: BTreeMap<i64, (i64, u64)>,
-    /// Counter below the truth, or above it by more than can be explained.
-    pub breaches: Vec<String>,
-}
-
-impl Report {
-    pub fn wasted_percent(&self) -> f64 {
-        100.0 * self.wasted as f64 / self.calls.max(1) as f64
-    }
-    pub fn given_percent(&self) -> f64 {
-        100.0 * self.answered as f64 / self.possible.max(1) as f64
-    }
-    pub fn wait_s(&self, role: Role) -> f64 {
-        let (sum, count) = self.waits.get(&role.priority()).copied().unwrap_or((0, 0));
-        sum as f64 / 1_000.0 / count.max(1) as f64
     }
 }
 
@@ -142,7 +96,7 @@ pub struct World<'a> {
     serial: u64,
     waiting: Vec<Question>,
     /// By ticket of this run.
-    asking: BTreeMap<i64, (Question, String, UnixMs)>,
+    asking: BTreeMap<i64, (Question, String, UnixMs, usize)>,
     run: u64,
     takes: u64,
     wake_ms: UnixMs,
@@ -248,6 +202,12 @@ impl<'a> World<'a> {
             let from = day_ms + self.below(DAY_MS as u64) as i64;
             self.put(from, Event::Overload { model });
         }
+        if self.plan.storms {
+            let from = day_ms + self.below(DAY_MS as u64) as i64;
+            for model in 0..LIMITS.len() {
+                self.put(from, Event::Overload { model });
+            }
+        }
     }
 
     fn plan_kill(&mut self, now_ms: UnixMs) {
@@ -326,8 +286,11 @@ impl<'a> World<'a> {
                 Said::Use { key, model, ticket } => {
                     self.takes += 1;
                     self.waiting.remove(at);
+                    if !oldest && self.is_overtaking(&question, key, &model, now) {
+                        self.report.overtaken += 1;
+                    }
                     sends.push((ticket, key, model_position(&model)));
-                    self.asking.insert(ticket, (question, model, now.unix_ms));
+                    self.asking.insert(ticket, (question, model, now.unix_ms, key));
                 }
                 Said::Wait(_) | Said::Never if !question.exclude.is_empty() => {
                     self.waiting[at].exclude.clear();
@@ -342,6 +305,24 @@ impl<'a> World<'a> {
             }
         }
         sends
+    }
+
+    /// An owner or vip who asks for the same could have had this key.
+    fn is_overtaking(&self, taken: &Question, key: usize, model: &str, now: Now) -> bool {
+        // Who deserves a strong model waits a second for it rather than take a weaker one.
+        let fits = match taken.tier {
+            Tier::Lite => model.contains("lite"),
+            Tier::Flash | Tier::Pro => !model.contains("lite"),
+        };
+        let privileged = |role| matches!(role, Role::Owner | Role::Vip);
+        fits && !privileged(taken.role)
+            && self.waiting.iter().any(|other| {
+                privileged(other.role)
+                    && other.due_ms <= now.unix_ms
+                    && other.tier == taken.tier
+                    && other.exclude.is_empty()
+                    && self.strategy.may_use(other.role, key)
+            })
     }
 
     fn wake_at(&mut self, at_ms: UnixMs) {
@@ -362,8 +343,10 @@ impl<'a> World<'a> {
             let result = Err(ModelFailure::Network { sent: false, why: String::new() });
             return self.put(now.unix_ms + 100, Event::Answer { run, ticket, result });
         }
-        let mut result = if key < self.plan.bad_keys {
-            Err(ModelFailure::BadKey { why: "invalid" })
+        let mut result = if self.plan.is_bad(key, now.unix_ms) {
+            self.report.bad_calls += 1;
+            let why = if key < self.plan.bad_keys { "invalid" } else { "leaked" };
+            Err(ModelFailure::BadKey { why })
         } else {
             self.gemini.ask(project, model, now.unix_ms)
         };
@@ -384,13 +367,15 @@ impl<'a> World<'a> {
     }
 
     fn answer(&mut self, ticket: i64, result: &Result<Usage, ModelFailure>, now: Now) {
-        let Some((mut question, model, sent_ms)) = self.asking.remove(&ticket) else { return };
+        let Some((mut question, model, sent_ms, key)) = self.asking.remove(&ticket) else { return };
         self.strategy.done(ticket, result.as_ref(), now);
         question.tries += 1;
         let after_ms = match result {
             // An honest word about the question itself is an answer as far as keys go.
             Ok(_) | Err(ModelFailure::BadRequest { .. } | ModelFailure::Safety { .. }) => {
                 self.report.answered += 1;
+                let group = self.plan.group_of(key).label();
+                *self.report.by_group.entry((question.role.priority(), group)).or_default() += 1;
                 let wait = self.report.waits.entry(question.role.priority()).or_default();
                 wait.0 += sent_ms - question.came_ms;
                 wait.1 += 1;
@@ -413,7 +398,7 @@ impl<'a> World<'a> {
     fn kill(&mut self, now: Now) {
         self.report.kills += 1;
         self.run += 1;
-        for (_, (question, model, _)) in std::mem::take(&mut self.asking) {
+        for (_, (question, model, ..)) in std::mem::take(&mut self.asking) {
             // Which project it was counted on only the strategy knows: allowed for on each.
             for project in 0..self.plan.projects {
                 *self.doubtful.entry((project, model_position(&model))).or_default() += 1;
@@ -428,7 +413,8 @@ impl<'a> World<'a> {
 
     fn look(&mut self, now: Now) {
         self.compare(now, "at an hour");
-        for key in self.plan.bad_keys..self.plan.keys {
+        self.compare_projects(now);
+        for key in self.plan.good_keys() {
             let Some(until_ms) = self.strategy.out_until(key, now) else { continue };
             let project = self.plan.project_of(key);
             let open = (0..LIMITS.len()).any(|model| {
@@ -444,13 +430,27 @@ impl<'a> World<'a> {
         }
     }
 
+    fn compare_projects(&mut self, now: Now) {
+        let believed = self.strategy.believed(now);
+        for one in 0..believed.len() {
+            for other in 0..one {
+                let truth = self.plan.project_of(one) == self.plan.project_of(other);
+                match (believed[one] == believed[other], truth) {
+                    (true, false) => self.report.wrong_joins += 1,
+                    (false, true) => self.report.missed_joins += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// Local counters against the true ones.
     fn compare(&mut self, now: Now, when: &str) {
         for (project, model, used) in self.strategy.counts(now) {
             let at = model_position(&model);
             let truth = u64::from(self.gemini.counter(project, at, now.unix_ms).count);
             let in_flight =
-                self.asking.values().filter(|(_, asked, _)| *asked == model).count() as u64;
+                self.asking.values().filter(|(_, asked, ..)| *asked == model).count() as u64;
             let doubtful = self.doubtful.get(&(project, at)).copied().unwrap_or(0);
             if used < truth || used > truth + in_flight + doubtful {
                 self.report.breaches.push(format!(
@@ -466,7 +466,7 @@ impl<'a> World<'a> {
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
         let projects = {
             let alive: std::collections::BTreeSet<usize> =
-                (self.plan.bad_keys..self.plan.keys).map(|key| self.plan.project_of(key)).collect();
+                self.plan.good_keys().map(|key| self.plan.project_of(key)).collect();
             alive.len() as u64
         };
         // What the limits leave after the share and the tenth of it that is kept for owner and vip.
@@ -480,7 +480,7 @@ impl<'a> World<'a> {
         let lite_given = (of(true, false) + of(true, true) + flash - flash_given).min(room(0, 2));
         self.report.possible += flash_given + lite_given;
         self.doubtful.clear();
-        for (_, model, _) in self.asking.values() {
+        for (_, model, ..) in self.asking.values() {
             for project in 0..self.plan.projects {
                 *self.doubtful.entry((project, model_position(model))).or_default() += 1;
             }

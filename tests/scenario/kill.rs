@@ -26,16 +26,21 @@ struct Kill {
 
 #[test]
 fn nothing_is_lost_by_thirty_two_kills() {
-    storm("off", 0);
+    storm("off", 0, false);
+}
+
+#[test]
+fn nothing_is_lost_by_thirty_two_kills_while_updates_are_delivered() {
+    storm("off", 0, true);
 }
 
 #[test]
 fn nothing_is_lost_by_thirty_two_kills_while_answers_grow() {
-    storm("edit", 40);
+    storm("edit", 40, false);
 }
 
-/// `pace_ms` between the pieces of an answer.
-fn storm(stream: &str, pace_ms: u64) {
+/// `pace_ms` between the pieces of an answer; `hooked`: by webhook.
+fn storm(stream: &str, pace_ms: u64, hooked: bool) {
     let seed = Environment::real().var("SCENARIO_SEED").and_then(|text| text.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| u64::try_from(clock::system_ms()).unwrap());
     eprintln!("kill: SCENARIO_SEED={seed}");
@@ -44,10 +49,12 @@ fn storm(stream: &str, pace_ms: u64) {
     gemini.first_ms = 25;
     gemini.pace_ms = pace_ms;
     let workers = WORKERS.to_string();
-    let world = World::prepare(
-        &[("STREAM", stream), ("WORKERS", &workers), ("LOG_LEVEL", "info"), ("HTTP_ADDR", "off")],
-        gemini,
-    );
+    let settings =
+        [("STREAM", stream), ("WORKERS", &workers), ("LOG_LEVEL", "info"), ("HTTP_ADDR", "off")];
+    let world = match hooked {
+        false => World::prepare(&settings, gemini),
+        true => crate::webhook::prepared(&settings, gemini).0,
+    };
     world.fault("sendmessage", None, 100_000, Outcome::Delay(15));
     let mut left: Vec<(i64, usize)> =
         (0..QUESTIONS_A_CHAT).flat_map(|n| (0..CHATS).map(move |chat| (1_000 + chat, n))).collect();
@@ -79,7 +86,7 @@ fn wait_for_some_moment(world: &World, dice: &mut WyRand) {
     let count = || match more % 3 {
         0 => world.telegram.sent_total(),
         1 => world.gemini.total(200),
-        _ => u64::try_from(world.state_int("polls")).unwrap(),
+        _ => u64::try_from(world.state_int("polls") + world.state_int("deliveries_total")).unwrap(),
     };
     let until = count() + if more % 3 == 2 { 1 + more % 2 } else { more };
     let started = clock::monotonic();

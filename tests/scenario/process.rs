@@ -171,12 +171,18 @@ fn settings_are_read_again_and_a_bad_file_changes_nothing() {
     assert!(system.contains("You are a parrot."), "{system}");
     world.write_settings(&[("DEFAULT_ROLE", "guest")]);
     world.say(OWNER, OWNER, "/reload");
-    world.expect(OWNER, "");
+    let told = world.expect(OWNER, "In effect now").text;
+    assert!(told.contains("DEFAULT_ROLE") && !told.contains("WORKERS"), "{told}");
     world.until("the second reading", || {
         (world.log().matches("settings read again").count() == 2).then_some(())
     });
     world.say(8, 8, "/status");
     world.expect(8, "guest");
+    world.say(OWNER, OWNER, "/reload");
+    world.expect(OWNER, "nothing has changed");
+    world.write_settings(&[("WORKERS", "0")]);
+    world.say(OWNER, OWNER, "/reload");
+    world.expect(OWNER, "WORKERS");
     world.expect_nothing_more();
 }
 
@@ -191,7 +197,7 @@ fn a_dry_run_writes_nothing_to_telegram() {
     };
     let mut child =
         world.command(&["run", "--dry-run"]).stdout(log()).stderr(log()).spawn().unwrap();
-    world.until_log("sendMessage not sent");
+    world.until_log("sendMessage to chat 7 not sent");
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(world.telegram.sent_total(), 0);

@@ -88,7 +88,7 @@ impl World {
         })
         .unwrap();
         let gemini = Gemini::start(gemini).unwrap();
-        let http = own_address(number);
+        let http = own_address(number, 9_464);
         let usual = [
             ("TELEGRAM_BOT_TOKEN", TOKEN.to_owned()),
             ("TELEGRAM_API_URL", telegram.url()),
@@ -178,8 +178,17 @@ impl World {
 
     /// The most memory the process has ever held, in KiB.
     pub(crate) fn peak_kib(&self) -> u64 {
+        self.kib("VmHWM:")
+    }
+
+    /// The memory that the process holds now, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.kib("VmRSS:")
+    }
+
+    fn kib(&self, name: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -356,6 +365,11 @@ impl World {
         self.control("state", "{}").at(name).int().unwrap_or(0)
     }
 
+    /// Where the bot's own listener is.
+    pub(crate) fn http_addr(&self) -> &str {
+        &self.http
+    }
+
     /// A page of the bot's own listener.
     pub(crate) fn page(&self, path: &str) -> (u16, String) {
         http(&self.http, "GET", path, "")
@@ -388,10 +402,10 @@ impl Drop for World {
     }
 }
 
-/// An address of the loopback network that no other test uses, nor any outgoing connection.
-fn own_address(number: u32) -> String {
+/// An address of the loopback network that nobody else uses who gives this number and port, nor any outgoing connection.
+pub(crate) fn own_address(number: u32, port: u16) -> String {
     let pid = std::process::id();
-    format!("127.{}.{}.{}:9464", 64 + pid / 250 % 180, pid % 250, 1 + number % 250)
+    format!("127.{}.{}.{}:{port}", 64 + pid / 250 % 180, pid % 250, 1 + number % 250)
 }
 
 /// The last text of the last turn.

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# backup.sh against two generations of the real Litestream, a database under load, kill -9 and damage.
+# backup.sh against two generations of the real Litestream, a database under load, kill -9 and damage; targets are a
+# folder, an S3-compatible service and an OpenSSH server.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -26,7 +27,9 @@ add() {
 # Writes rows until killed, each in a synced transaction of its own.
 writer() {
     exec python3 - "$DATA/svs-bot.db" <<'PYTHON'
-import sqlite3, sys, time
+import signal, sqlite3, sys, time
+# Ends between two statements when asked politely; a kill may leave a commit that only the log's readers see.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 db = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)
 db.execute("PRAGMA synchronous=FULL")
 for n in range(1_000_000):
@@ -145,10 +148,91 @@ litestream() {
 caught_up() {
     rm -rf "$SCRATCH/back"
     scripts/backup.sh restore --to "$SCRATCH/back" &&
-        [ "$(count "$SCRATCH/back/svs-bot.db")" = "$(count "$DATA/svs-bot.db")" ]
+        [ "$(rows "$SCRATCH/back/svs-bot.db")" = "$(rows "$DATA/svs-bot.db")" ]
+}
+
+# An S3-compatible service on loopback, empty.
+start_s3() {
+    local port
+    port=$(free_port)
+    "$CACHE/python/bin/moto_server" -H 127.0.0.1 -p "$port" >"$SCRATCH/s3.log" 2>&1 &
+    started+=("$!")
+    wait_for 60 'the S3-compatible service' curl --silent --fail --request PUT "http://127.0.0.1:$port/svs-bucket"
+    # Of this machine's owner, and not meant for a service on loopback.
+    unset "${!AWS_@}"
+    export BACKUP_S3_ENDPOINT=http://127.0.0.1:$port BACKUP_S3_REGION=us-east-1 \
+        LITESTREAM_ACCESS_KEY_ID=test LITESTREAM_SECRET_ACCESS_KEY=test
+}
+
+# An OpenSSH server on loopback that knows one key; sets `sftp`.
+start_sftp() {
+    local folder=$SCRATCH/sshd port sshd
+    sshd=$(find_command sshd)
+    port=$(free_port)
+    mkdir -p "$folder" && chmod 0755 "$SCRATCH"
+    ssh-keygen -q -t ed25519 -N '' -f "$folder/host"
+    ssh-keygen -q -t ed25519 -N '' -f "$folder/key"
+    [ "$(id -u)" != 0 ] || mkdir -p /run/sshd
+    cat >"$folder/config" <<CONFIG
+Port $port
+ListenAddress 127.0.0.1
+HostKey $folder/host
+AuthorizedKeysFile $folder/key.pub
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+PermitRootLogin prohibit-password
+StrictModes no
+UsePAM no
+PidFile none
+Subsystem sftp internal-sftp
+CONFIG
+    "$sshd" -D -e -f "$folder/config" >"$SCRATCH/sshd.log" 2>&1 &
+    started+=("$!")
+    wait_for 30 'sshd' ssh-keyscan -p "$port" 127.0.0.1
+    export BACKUP_SFTP_KEY=$folder/key
+    sftp=sftp://$(id -un)@127.0.0.1:$port$SCRATCH/sftp
+}
+
+# elsewhere LITESTREAM URL: under load to a target on another machine, and back.
+elsewhere() {
+    export LITESTREAM=$1 BACKUP_URL=$2
+    new_database
+    writer &
+    local writes=$! follows kind=${2%%:*}
+    scripts/backup.sh replicate >"$SCRATCH/replicate.log" 2>&1 &
+    follows=$!
+    started+=("$writes" "$follows")
+    wait_for 30 'rows' at_least_rows 200
+    kill "$writes"
+    wait "$writes" 2>/dev/null || true
+    (wait_for 60 "the replica by $kind to catch up" caught_up) ||
+        stop "$(tail -n 5 "$SCRATCH/replicate.log")" "$(scripts/backup.sh restore --to "$SCRATCH/back" 2>&1)"
+    holds "by $kind every row comes back" test "$(rows "$SCRATCH/back/svs-bot.db")" = "$(rows "$DATA/svs-bot.db")"
+    holds "by $kind it verifies" scripts/backup.sh verify --within 1s
+    kill "$follows"
+    wait "$follows" 2>/dev/null || true
+    hides_secrets
+    unset BACKUP_URL LITESTREAM
+}
+
+at_least_rows() { [ "$(count "$DATA/svs-bot.db")" -ge "$1" ]; }
+
+# What the replication printed names no key.
+hides_secrets() {
+    cp "$SCRATCH/replicate.log" "$SCRATCH/.out"
+    hides 'no private key in the log' 'PRIVATE KEY'
 }
 
 refuses 'a target must be named' 2 'BACKUP_URL' env -u BACKUP_URL LITESTREAM=true scripts/backup.sh verify --from replica
 snapshots
-litestream "$CACHE/python/bin/litestream"
-litestream "$CACHE/npm/node_modules/@flydotio/litestream-linux-x64/litestream"
+newer=$CACHE/python/bin/litestream older=$CACHE/npm/node_modules/@flydotio/litestream-linux-x64/litestream
+litestream "$newer"
+litestream "$older"
+start_s3
+start_sftp
+for generation in newer older; do
+    elsewhere "${!generation}" "s3://svs-bucket/$generation"
+    elsewhere "${!generation}" "$sftp/$generation"
+done
+refuses 'a key that the server does not know' 1 'replica: could not be restored' \
+    env BACKUP_SFTP_KEY="$SCRATCH/sshd/host" LITESTREAM="$newer" BACKUP_URL="$sftp/newer" scripts/backup.sh verify

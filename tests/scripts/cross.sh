@@ -133,6 +133,21 @@ holds 'unless told so' build --no-run armv7
 says 'and then this is said' 'not started'
 tool "$TOOLS/qemu-arm-static" <<<'exec "$@"'
 
+tool "$TOOLS/qemu-arm" <<'TOOL'
+[ ! -e "$FAKE/old-times" ] || exit 1
+exec "$@"
+TOOL
+touch "$SCRATCH/libfaketimeMT.so.1"
+sed -i "s#find /usr/lib #find $SCRATCH #; s#LD_PRELOAD=#FAKE_PRELOAD=#" "$SOURCES/cross/build.sh"
+holds 'a 32-bit board is tried with a late clock' build armv7
+says 'and this is said' 'chats in 2040'
+touch "$FAKE/old-times"
+holds 'what rustup brings may end in 2038' build armv7
+says 'which is said' 'ends in January 2038'
+debian_has 1.96.0
+refuses 'what is built along may not' 1 'does not work after January 2038' build --way debian armv7
+rm "$FAKE/old-times"
+
 # fault FILE TEXT: with this wrong, the build is refused with this text.
 fault() {
     touch "$FAKE/$1"

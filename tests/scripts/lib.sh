@@ -14,7 +14,7 @@ finish() {
     local rc=$?
     # Ends only what this test started.
     for pid in "${started[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
-    rm -rf "$SCRATCH"
+    [ -n "${KEEP_SCRATCH:-}" ] || rm -rf "$SCRATCH"
     [ "$rc" != 0 ] || printf '%s sentences hold\n' "$passed"
 }
 trap finish EXIT

@@ -86,6 +86,7 @@ impl Supabase {
             retry_after_s: header("retry-after").and_then(|text| text.parse().ok()),
             content_range: header("content-range").cloned(),
             body: reply.body,
+            ..Response::default()
         })
     }
 }

@@ -326,6 +326,9 @@ impl World {
             Job::RemoveWebhook => {
                 self.back(out_ms, Event::Ready(SetupResult::WebhookGone(Ok(true))));
             }
+            Job::SetWebhook { .. } | Job::WebhookInfo => {
+                return Err("a simulated bot polls and sets no webhook".to_owned());
+            }
             Job::Sync(request) => {
                 self.note(4);
                 self.at(out_ms, Item::SyncArrives(life, Box::new(request)));

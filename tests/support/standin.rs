@@ -46,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         control: Some(telegram::CONTROL),
         journal: settings.journal.clone(),
     })?;
+    telegram.start_delivering()?;
     let gemini = gemini::Gemini::start(gemini::Options {
         port: settings.ports[1],
         any_key: settings.keys.is_empty(),

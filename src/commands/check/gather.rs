@@ -3,9 +3,10 @@
 
 use super::local::{EnvFile, Local, Unit};
 use crate::commands::Place;
+use crate::daemon::http::webhook::try_certificate;
 use crate::daemon::{lock, pool};
 use crate::engine::keypool::Pool;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, meta};
 use crate::types::Now;
 use std::fs;
 use std::io::Read as _;
@@ -35,6 +36,8 @@ pub fn gather(place: &Place, warnings: Vec<String>, now: Now, system_ms: i64) ->
         units: UNIT_DIRS.iter().flat_map(|dir| enabled_units(Path::new(dir))).collect(),
         ..Local::default()
     };
+    let files = place.config.webhook.as_ref().and_then(|webhook| webhook.tls.as_ref());
+    local.certificate = files.map(try_certificate);
     match Store::open_read_only(&place.data_dir) {
         Err(StoreError::Missing(_)) => {}
         Err(error) => local.database = Some(Err(error.to_string())),
@@ -49,6 +52,8 @@ pub fn gather(place: &Place, warnings: Vec<String>, now: Now, system_ms: i64) ->
 
 fn look(store: &Store, place: &Place, now: Now, local: &mut Local) -> Result<(), StoreError> {
     local.published = store.published()?;
+    local.generated_ids =
+        store.read(|db| meta::get(db, crate::sync::GENERATED))?.as_deref() == Some("1");
     let (rows, salt) = store.ledger(now)?;
     let settings = pool::settings(&place.config, salt.as_deref().unwrap_or_default());
     local.quota = Pool::new(settings, rows, now).quota_view(now);

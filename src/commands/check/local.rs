@@ -62,12 +62,24 @@ pub struct Local {
     pub holder: Option<Option<u32>>,
     /// Today's use, as the pool sees it.
     pub quota: Vec<QuotaLine>,
+    /// Whether the webhook's own certificate and key can be used, where they are set.
+    pub certificate: Option<Result<(), String>>,
+    /// Whether the last synchronisation was refused explicit ids.
+    pub generated_ids: bool,
     /// Enabled units.
     pub units: Vec<Unit>,
 }
 
 pub(super) fn items(place: &Place, local: &Local) -> Vec<Item> {
     let mut items = settings(&place.config, local);
+    items.extend(local.certificate.as_ref().map(|result| match result {
+        Ok(()) => Item::ok("webhook certificate", "it and its key can be used"),
+        Err(why) => Item::fail(
+            "webhook certificate",
+            why.clone(),
+            "give the full chain and its own key in PEM, readable for the bot",
+        ),
+    }));
     items.push(data_directory(&place.data_dir.display().to_string(), local.data_mode));
     items.extend(database(local));
     items.push(disk(local.disk));

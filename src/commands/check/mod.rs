@@ -6,6 +6,7 @@ mod gather;
 mod gemini;
 mod local;
 mod reply;
+mod skew;
 mod supabase;
 mod telegram;
 
@@ -86,6 +87,8 @@ pub struct Ways<'a> {
     pub gemini: KeyCall<'a>,
     /// Supabase.
     pub supabase: Call<'a>,
+    /// The system's own clock, in Unix milliseconds.
+    pub system_ms: &'a dyn Fn() -> i64,
 }
 
 /// Runs the command; `local` is what [`gather()`] found on this machine.
@@ -103,9 +106,12 @@ pub fn run(
     if args.offline {
         items.push(Item::ok("network", "skipped (--offline)"));
     } else {
-        items.extend(telegram::items(&place.config, local, args.poll, ways.telegram));
-        items.extend(gemini::items(&place.config, ways.gemini));
-        items.extend(supabase::items(&place.config, ways.supabase));
+        let clock = skew::watched(ways, |ways| {
+            items.extend(telegram::items(&place.config, local, args.poll, ways.telegram));
+            items.extend(gemini::items(&place.config, ways.gemini));
+            items.extend(supabase::items(&place.config, local.generated_ids, ways.supabase));
+        });
+        items.extend(clock);
     }
     let secrets: Vec<Secret> = place.config.secrets().into_iter().cloned().collect();
     show(args.json, items.clone(), &Scrubber::new(&secrets), out)?;

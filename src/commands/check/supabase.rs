@@ -20,11 +20,19 @@ const TABLES: [(&str, &str); 2] = [
     ),
 ];
 
-pub(super) fn items(config: &Config, call: Call<'_>) -> Vec<Item> {
+pub(super) fn items(config: &Config, generated_ids: bool, call: Call<'_>) -> Vec<Item> {
     let Some(remote) = &config.supabase else {
         return vec![Item::ok("supabase", "not set: everything stays here")];
     };
     let mut items = vec![key_kind(&remote.key)];
+    if generated_ids {
+        items.push(Item::warn(
+            "supabase ids",
+            "`chat_history.id` is generated always: the bot's own ids stand in `metadata` and are looked up after \
+             a lost reply; a request that commits more than ten minutes late makes a second row",
+            "run migrations/supabase/0003_ids.sql in the SQL editor: then every row arrives exactly once",
+        ));
+    }
     for (table, columns) in TABLES {
         let name = format!("supabase {table}");
         let read = Request {

@@ -88,7 +88,12 @@ fn report(place: &Place, local: &Local, args: &str, odd: &[(&str, u16, &str)]) -
     };
     let (mut telegram, mut supabase, mut other) = (world(odd), world(odd), world(odd));
     let mut gemini = |_: &Secret, request: &Request| other(request);
-    let mut ways = Ways { telegram: &mut telegram, gemini: &mut gemini, supabase: &mut supabase };
+    let mut ways = Ways {
+        telegram: &mut telegram,
+        gemini: &mut gemini,
+        supabase: &mut supabase,
+        system_ms: &|| 1_795_389_134_000,
+    };
     let mut out = Vec::new();
     let code = run(&args, place, local, &mut ways, &mut out).unwrap();
     (code, String::from_utf8(out).unwrap())
@@ -255,6 +260,15 @@ fn what_trips_people_at_telegram_is_named() {
         &[("getWebhookInfo", 200, set)],
         (1, "another URL than WEBHOOK_URL"),
     );
+    let ours = r#"{"ok":true,"result":{"url":"https://New.example:443","pending_update_count":2}}"#;
+    let found = |result: Result<(), String>| Local { certificate: Some(result), ..healthy() };
+    for (local, want) in [
+        (found(Ok(())), (0, "set, 2 updates waiting")),
+        (found(Ok(())), (0, "ok webhook certificate")),
+        (found(Err("cert.pem: no".into())), (1, "fail webhook certificate cert.pem: no")),
+    ] {
+        check(&place(hook), &local, "", &[("getWebhookInfo", 200, ours)], want);
+    }
 }
 
 #[test]
@@ -305,7 +319,7 @@ fn no_request_spends_quota_or_changes_anything() {
 fn items_of(place: &Place, call: Call<'_>) {
     telegram::items(&place.config, &healthy(), true, call);
     gemini::items(&place.config, &mut |_, request| call(request));
-    supabase::items(&place.config, call);
+    supabase::items(&place.config, true, call);
 }
 
 fn with_supabase(key: &'static str) -> impl Fn(&mut Config) {
@@ -348,6 +362,9 @@ fn what_trips_people_at_supabase_is_named() {
     ] {
         check(&place(with_supabase(key)), &healthy(), "", &odd, (code, part));
     }
+    let weaker = Local { generated_ids: true, ..healthy() };
+    let part = "run migrations/supabase/0003_ids.sql";
+    check(&place(with_supabase("sb_secret_a")), &weaker, "", &[], (0, part));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use super::{End, Inflow};
 use crate::commands::{EXIT_FAILED, Failure};
 use crate::json;
+use crate::sync::Tell;
 use crate::wire::pgdump::{Dump, STATEMENT_BYTES_MAX};
 use crate::wire::table;
 use std::io::{BufRead, BufReader, Read};
@@ -13,13 +14,22 @@ struct Lines {
     file: BufReader<std::fs::File>,
     line: Vec<u8>,
     number: u64,
+    read_bytes: u64,
+    /// Of the whole file; 0 where that is not known, as of a pipe.
+    bytes: u64,
 }
 
 impl Lines {
     fn open(path: &str) -> Result<Self, Failure> {
         let file = std::fs::File::open(path)
             .map_err(|error| Failure::failed(format!("import: {path}: {error}")))?;
-        Ok(Self { file: BufReader::with_capacity(64 * 1024, file), line: Vec::new(), number: 0 })
+        let bytes = file.metadata().map_or(0, |at| at.len());
+        let file = BufReader::with_capacity(64 * 1024, file);
+        Ok(Self { file, line: Vec::new(), number: 0, read_bytes: 0, bytes })
+    }
+
+    fn percent(&self) -> Option<u64> {
+        self.read_bytes.saturating_mul(100).checked_div(self.bytes)
     }
 
     /// The next line without its end, and whether it had one.
@@ -34,6 +44,7 @@ impl Lines {
         if count == 0 {
             return Ok(None);
         }
+        self.read_bytes += u64::try_from(count).unwrap_or(0);
         if count >= STATEMENT_BYTES_MAX {
             return Err(format!("line {}: longer than {STATEMENT_BYTES_MAX} bytes", self.number));
         }
@@ -44,13 +55,14 @@ impl Lines {
 }
 
 fn in_file(file: &str, why: &str) -> End {
-    End::Broken(EXIT_FAILED, format!("{file}: {why}"))
+    End::Broken(EXIT_FAILED, "file", format!("{file}: {why}"))
 }
 
 pub(super) fn from_dump(
     flow: &mut Inflow<'_>,
     file: &str,
     clock: table::Clock<'_>,
+    tell: Tell<'_>,
 ) -> Result<End, Failure> {
     let mut lines = Lines::open(file)?;
     let mut dump = Dump::default();
@@ -71,16 +83,16 @@ pub(super) fn from_dump(
             error = dump.end().err().or_else(|| Some(format!("it ends inside line {number}: the rows before are in; make the dump again and import it again")));
             break;
         }
-        let taken = dump.line(&line, &mut |row| {
-            let column = |name: &str| row.column(name);
+        let taken = dump.line(&line, &mut |mut row| {
             let place = format!("line {number}");
-            let whole = row.is_whole();
-            match row.table {
+            let (table, whole) = (row.table, row.is_whole());
+            let mut column = |name: &str| row.take(name);
+            match table {
                 "chat_history" if whole => {
-                    flow.history(table::history(&column, "id", clock), &place)
+                    flow.history(table::history(&mut column, "id", clock), &place)
                 }
                 "chat_history" => flow.history(Err("the row"), &place),
-                _ if whole => flow.registry(table::registry(&column, clock), &place),
+                _ if whole => flow.registry(table::registry(&mut column, clock), &place),
                 _ => flow.registry(Err("the row"), &place),
             }
         });
@@ -90,6 +102,7 @@ pub(super) fn from_dump(
         }
         if flow.is_full() {
             flow.flush(None)?;
+            flow.tell(tell, lines.percent());
         }
     }
     flow.flush(None)?;
@@ -103,6 +116,7 @@ pub(super) fn from_json_lines(
     flow: &mut Inflow<'_>,
     file: &str,
     clock: table::Clock<'_>,
+    tell: Tell<'_>,
 ) -> Result<End, Failure> {
     let mut lines = Lines::open(file)?;
     let mut error = None;
@@ -123,8 +137,8 @@ pub(super) fn from_json_lines(
         let place = format!("line {number}");
         match json::parse(line.as_bytes()) {
             Ok(value) if value.root().is_object() => {
-                let column = |name: &str| table::json_column(value.root(), name);
-                flow.history(table::history(&column, "remote_id", clock), &place);
+                let mut column = |name: &str| table::json_column(value.root(), name);
+                flow.history(table::history(&mut column, "remote_id", clock), &place);
             }
             _ if !ended => {
                 error = Some(format!(
@@ -136,6 +150,7 @@ pub(super) fn from_json_lines(
         }
         if flow.is_full() {
             flow.flush(None)?;
+            flow.tell(tell, lines.percent());
         }
     }
     flow.flush(None)?;

@@ -203,7 +203,10 @@ fn a_bad_line_is_a_problem_with_its_number_and_an_unknown_name_a_warning() {
     let text = told(&problems);
     assert!(text.contains("line 2: not KEY=value"), "{text}");
     assert!(text.contains("line 3: a quote that is not closed"), "{text}");
-    assert!(text.contains("GROUP_B_KEY: the nearest known name is GROUP_B_KEYS"), "{text}");
+    assert!(
+        text.contains("GROUP_B_KEY: nothing knows it: the nearest known name is GROUP_B_KEYS"),
+        "{text}"
+    );
     assert!(!text.contains("hunter2") && !text.contains("UNKNOWN:"), "{text}");
 
     let file =

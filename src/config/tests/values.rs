@@ -245,6 +245,24 @@ fn webhook_ports_are_telegrams_unless_the_server_is_our_own() {
 }
 
 #[test]
+fn a_webhooks_url_is_known_in_every_spelling_and_has_a_path() {
+    for (url, path, same, other) in [
+        (
+            "https://Bot.example/a/b/",
+            "/a/b",
+            "https://bot.example:443/a/b",
+            "https://bot.example/a",
+        ),
+        ("https://x", "/", "https://x:443/", "https://x:8443"),
+        ("https://x:8443/H", "/H", "https://X:8443/H/", "https://x:8443/h"),
+        ("https://[::1]:88/h", "/h", "https://[::1]:88/h", ""),
+    ] {
+        let of = good(&[("WEBHOOK_URL", url), ("WEBHOOK_SECRET", "s")]).config.webhook.unwrap();
+        assert_eq!((of.path(), of.is_url(same), of.is_url(other)), (path, true, false), "{url}");
+    }
+}
+
+#[test]
 fn every_problem_is_told_at_once() {
     let environment = Environment {
         vars: BTreeMap::from(

@@ -51,8 +51,10 @@ impl State {
             Ok(incoming) => incoming,
             Err(why) => {
                 step.counts.push(Count::Update("other"));
-                log::warn!("update {} cannot be read: {why}: set aside", update.id);
-                return inbox::park(db, row, why, &update.raw, now.unix_ms);
+                log::warn!(target: "update.parked", update = update.id.0; "update {} cannot be read: {why}: set aside", update.id);
+                let masked = self.masker.mask(&update.raw);
+                let raw = masked.as_ref().unwrap_or(&update.raw);
+                return inbox::park(db, row, why, raw, now.unix_ms);
             }
         };
         step.counts.push(Count::Update(incoming.kind));
@@ -72,6 +74,7 @@ impl State {
                         now.unix_ms,
                     )?;
                     log::info!(
+                        target: "chat.gone", chat = chat.0, parked;
                         "chat {chat}: the bot may not speak there any more; {parked} set aside"
                     );
                 }
@@ -222,6 +225,7 @@ impl State {
                     name,
                     slot,
                     ask.rounds_max,
+                    self.follows_after_ms(now),
                     now.unix_ms,
                 )?
             }
@@ -352,7 +356,7 @@ pub(super) fn class_of(role: Role, tier: crate::types::Tier) -> i64 {
 }
 
 fn migrate_chat(db: &Db, from: ChatId, to: ChatId) -> Result<()> {
-    log::info!("group {from} became supergroup {to}: what waits goes along");
+    log::info!(target: "chat.migrated", from = from.0, to = to.0; "group {from} became supergroup {to}: what waits goes along");
     inbox::migrate_chat(db, from, to)?;
     outbox::migrate_chat(db, from, to)?;
     people::migrate_chat(db, from, to)

@@ -10,10 +10,14 @@ use crate::types::model::MediaTrouble;
 
 /// About four bytes of Latin or one character of Chinese to a token (api-reference B7); rather more.
 pub(super) fn guess_tokens(asking: &Asking) -> u32 {
-    let text = &asking.question.text;
+    let files = u32::try_from(asking.question.media.len()).unwrap_or(u32::MAX);
+    guess_text_tokens(&asking.question.text).saturating_add(files.saturating_mul(1_500))
+}
+
+pub(super) fn guess_text_tokens(text: &str) -> u32 {
     let wide = text.chars().filter(|c| !c.is_ascii()).count();
     let tokens = wide + (text.len().saturating_sub(wide * 3)) / 4 + 400;
-    u32::try_from(tokens + asking.question.media.len() * 1_500).unwrap_or(u32::MAX)
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 pub(super) fn with_context(context: &str, text: &str, lang: Lang) -> String {

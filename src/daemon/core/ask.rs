@@ -111,7 +111,7 @@ impl State {
             }
             Choice::Wait { until_ms, .. } => self.no_key_now(db, class, until_ms, step, now),
             Choice::Never { why } => {
-                log::warn!("no key can serve {}: {why}", role.name());
+                log::warn!(target: "keys.exhausted", role = role.name(); "no key can serve {}: {why}", role.name());
                 self.give_up(db, &asking, &Speech::NoKeys, AnswerOutcome::Refused, step, now)
             }
         }
@@ -173,7 +173,7 @@ impl State {
     ) -> Result<AskJob> {
         let question = &asking.question;
         // The round being asked is not yet in the history.
-        let mut turns = history::of_session(db, question.session, question.rounds_max)?;
+        let (mut turns, summary) = self.memory(db, question.session, question.rounds_max, role)?;
         let mut room = MEMORY_CHARS_MAX;
         turns.reverse();
         turns.retain(|(asked, answered)| {
@@ -183,8 +183,9 @@ impl State {
             fits
         });
         turns.reverse();
+        let lang = lang_of(asking);
         let date = calendar::date_text(calendar::utc_day(now.unix_ms));
-        let system = persona::system_prompt(
+        let mut system = persona::system_prompt(
             self.config.system_prompt.as_deref(),
             self.config.owner_system_prompt.as_deref(),
             &persona::Facts {
@@ -199,13 +200,14 @@ impl State {
                 date: &date,
             },
         );
+        persona::add_summary(&mut system, &summary, lang);
         Ok(AskJob {
             inbox: asking.id,
             key: self.key_secrets.get(pick.key).cloned().unwrap_or_default(),
             model: pick.model.clone(),
             system,
             turns,
-            text: with_context(&question.context, &question.text, lang_of(asking)),
+            text: with_context(&question.context, &question.text, lang),
             media: question.media.clone(),
             media_max_bytes: self.policy.media_max_bytes,
             stream: self.config.stream != crate::config::StreamSetting::Off,
@@ -243,6 +245,9 @@ impl State {
         step: &mut Step,
         now: Now,
     ) -> Result<()> {
+        if asked.inbox < 0 {
+            return self.summarised(db, asked, step, now);
+        }
         let Some(in_flight) = self.live.asking.remove(&asked.inbox) else { return Ok(()) };
         let asking = inbox::load(db, asked.inbox)?;
         let model = in_flight.lease.model.clone();
@@ -340,13 +345,14 @@ impl State {
     ) -> Result<()> {
         let waited_ms = now.unix_ms - asking.received_ms;
         log::debug!(
+            target: "answer.retried", inbox = asking.id, attempts = asking.attempts;
             "question {}: {} from {model}, attempt {}",
             asking.id,
             failure.label(),
             asking.attempts
         );
         if let ModelFailure::BadRequest { why } = failure {
-            log::warn!("question {}: gemini refuses the request: {why}", asking.id);
+            log::warn!(target: "answer.refused", inbox = asking.id; "question {}: gemini refuses the request: {why}", asking.id);
         }
         match settle::next(failure, asking.attempts, waited_ms, self.config.patience_ms) {
             Next::Elsewhere => {

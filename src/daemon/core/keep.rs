@@ -9,6 +9,8 @@ use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 
 /// The lowest update not yet taken in; belongs to the bot of [`BOT_ID`].
 pub(crate) const NEXT_OFFSET: &str = "next_offset";
+/// When Telegram last delivered to our webhook, for judging the errors that it reports.
+pub(crate) const LAST_DELIVERY: &str = "webhook_delivery_ms";
 /// Whose offset it is; another token starts anew.
 pub(crate) const BOT_ID: &str = "bot_id";
 /// The bot's username, so that a start need not wait for getMe.
@@ -51,6 +53,7 @@ impl State {
             return Ok(());
         }
         self.watch(db, now)?;
+        meta::set(db, status::fact::SQLITE_MEMORY, &crate::os::sqlite_memory(db).written())?;
         meta::prune_tallies(db, now.unix_ms, TALLY_DAYS)?;
         ledger::prune(db, now)?;
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;
@@ -82,7 +85,8 @@ impl State {
         if matches!(self.live.phase, Phase::Stopping { .. }) {
             return Ok(());
         }
-        log::info!("stopping: {} in hand", self.live.asking.len() + self.live.sending.len());
+        let in_hand = self.live.asking.len() + self.live.sending.len();
+        log::info!(target: "daemon.stopping", in_hand; "stopping: {in_hand} in hand");
         self.live.phase = Phase::Stopping { until_ms: now.unix_ms + STOP_WITHIN_MS };
         // A second signal ends the program at once: that too is no crash.
         watch::end(db)
@@ -93,14 +97,19 @@ impl State {
         match request {
             "drain" => {
                 if self.live.phase == Phase::Running {
-                    log::info!("draining: polling stops, everything stored is answered");
+                    log::info!(target: "daemon.draining", "draining: nothing more is taken in, everything stored is answered");
                     self.live.phase = Phase::Draining;
+                    if self.is_hooked() {
+                        self.live.polling.not_before_ms = 0;
+                    }
                     self.sync_now(now);
                 }
             }
             "sync" => self.sync_now(now),
             "reload" => self.reload_wanted = true,
-            other => log::debug!("request {other}"),
+            other => {
+                log::debug!(target: "request.unknown", kind = other; "nothing knows this request")
+            }
         }
     }
 
@@ -120,7 +129,7 @@ impl State {
             Phase::Draining => {
                 let answered =
                     !in_hand && self.live.pending == 0 && self.may_finish_sending(db, now)?;
-                if answered && !self.has_unsynced(db, now)? {
+                if answered && !self.must_unhook() && !self.has_unsynced(db, now)? {
                     self.live.end = Some(End::Drained);
                 }
             }

@@ -6,12 +6,14 @@
 mod accept;
 mod along;
 mod ask;
+mod hook;
 mod keep;
 mod poison;
 mod poll;
 mod send;
 mod show;
 pub mod start;
+mod summary;
 mod sync;
 mod talk;
 mod tell;
@@ -77,6 +79,8 @@ pub enum End {
 pub struct Turn {
     /// To be started now.
     pub jobs: Vec<Job>,
+    /// Deliveries by their tickets: whether they are stored, or Telegram shall come again.
+    pub answers: Vec<(u64, bool)>,
     /// The next turn comes at this instant, or with the next event.
     pub wake_ms: UnixMs,
     /// The loop is over.
@@ -105,6 +109,10 @@ pub(crate) struct Polling {
     /// Why the bot is not ready, empty when it is.
     pub(crate) trouble: String,
     pub(crate) conflict_last_ms: UnixMs,
+    /// Since when there is trouble, when it was last told, and how long until it is told again.
+    pub(crate) trouble_ms: UnixMs,
+    pub(crate) told_ms: UnixMs,
+    pub(crate) tell_after_ms: i64,
     /// What is wrong will not pass by itself soon.
     pub(crate) unready: bool,
     /// 1 after a page that could not be read as a page.
@@ -117,12 +125,14 @@ pub(crate) struct Live {
     pub(crate) phase: Phase,
     pub(crate) offset: i64,
     pub(crate) polling: Polling,
+    pub(crate) hook: hook::Hook,
     pub(crate) me_known: bool,
     pub(crate) me_in_flight: bool,
     pub(crate) commands_set: bool,
     pub(crate) asking: BTreeMap<i64, Asked>,
     /// Models a question was refused by already, so that it goes on elsewhere.
     pub(crate) tried: BTreeMap<i64, Vec<String>>,
+    pub(crate) summaries: summary::Summaries,
     pub(crate) shows: show::Shows,
     pub(crate) sending: BTreeSet<i64>,
     pub(crate) calls: usize,
@@ -134,6 +144,8 @@ pub(crate) struct Live {
     pub(crate) sync_due_ms: UnixMs,
     pub(crate) unsynced_since_ms: Option<UnixMs>,
     pub(crate) housekeeping_due_ms: UnixMs,
+    /// Who waits to hear how `/reload` went; bounded by [`talk::RELOADERS_MAX`].
+    pub(crate) reloaders: Vec<(Lane, crate::types::Lang)>,
     pub(crate) end: Option<End>,
 }
 
@@ -156,6 +168,10 @@ pub struct State {
     pub(crate) hold: bool,
     /// Turns that the database refused in a row.
     pub(crate) refused: u32,
+    /// Deliveries that were settled outside of a turn.
+    pub(crate) settled: Vec<(u64, bool)>,
+    /// The webhook's listener is up.
+    pub(crate) listening: bool,
     pub(crate) started_ms: UnixMs,
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
@@ -163,6 +179,10 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
+    pub(crate) ahead_ms: Option<i64>,
+    /// Whether the log was told of it.
+    pub(crate) skewed: bool,
     pub(crate) backlog_hour: i64,
     pub(crate) published: Published,
     /// The synchronisation under way; dropped when its transaction fails.
@@ -175,6 +195,7 @@ pub struct State {
 #[derive(Default)]
 pub(crate) struct Step {
     pub(crate) jobs: Vec<Job>,
+    pub(crate) answers: Vec<(u64, bool)>,
     pub(crate) counts: Vec<Count>,
 }
 
@@ -228,7 +249,10 @@ impl Core {
                 let wake_ms = state
                     .wake_ms(&store.db, events.is_empty(), now)
                     .unwrap_or(now.unix_ms + RETRY_LOOK_MS);
-                Ok(Turn { jobs: step.jobs, wake_ms, end: state.live.end.clone() })
+                let end = state.live.end.clone();
+                let mut answers = std::mem::take(&mut state.settled);
+                answers.append(&mut step.answers);
+                Ok(Turn { jobs: step.jobs, answers, wake_ms, end })
             }
             Err(error) => {
                 // Back to the front, in order.
@@ -253,9 +277,11 @@ impl Core {
 impl State {
     /// Updates and reservations are on the disk before anything follows from them (contract §5.1, §5.4).
     fn durability(&self, db: &Db, events: &VecDeque<Event>, now: Now) -> Result<Durability> {
-        let takes_in = events
-            .iter()
-            .any(|event| matches!(event, Event::Polled(Ok(updates)) if !updates.is_empty()));
+        let takes_in = events.iter().any(|event| match event {
+            Event::Polled(Ok(updates)) => !updates.is_empty(),
+            Event::Pushed { .. } => true,
+            _ => false,
+        });
         // What ends in this turn makes room for what begins in it.
         let ended = |event: &&Event| matches!(event, Event::Asked(_));
         let answered =
@@ -273,14 +299,16 @@ impl State {
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
-        for event in events.iter().filter(|event| !matches!(event, Event::Polled(_))) {
+        let is_news = |event: &&Event| matches!(event, Event::Polled(_) | Event::Pushed { .. });
+        for event in events.iter().filter(|event| !is_news(event)) {
             self.apply(db, event, step, now)?;
         }
-        for event in events.iter().filter(|event| matches!(event, Event::Polled(_))) {
+        for event in events.iter().filter(is_news) {
             self.apply(db, event, step, now)?;
         }
         self.keep_house(db, step, now)?;
         self.start_asking(db, step, now)?;
+        self.start_summary(db, step, now)?;
         self.start_sending(db, step, now)?;
         self.start_polling(step, now);
         self.start_sync(db, step, now)?;
@@ -292,6 +320,7 @@ impl State {
     fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
         match event {
             Event::Polled(result) => self.polled(db, result, step, now),
+            Event::Pushed { update, ticket } => self.pushed(db, update, *ticket, step, now),
             Event::Asked(asked) if self.waits_for_preview(asked) => Ok(()),
             Event::Asked(asked) => self.asked(db, asked, step, now),
             Event::Grown { inbox, text } => self.grown(db, *inbox, text, step, now),
@@ -300,11 +329,12 @@ impl State {
                 self.sent(db, sending, result, *took_ms, step, now)
             }
             Event::Called { purpose, result } => self.called(db, *purpose, result, step, now),
-            Event::Ready(result) => self.ready(db, result, now),
+            Event::Ready(result) => self.ready(db, result, step, now),
             Event::KeyChecked { secret, result } => self.key_checked(db, secret, result, now),
             Event::Stop => self.stop(db, now),
             // The shell reads the settings again and calls `reconfigure`.
             Event::Reload => Ok(()),
+            Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
         }
     }
@@ -376,7 +406,8 @@ impl State {
             consider(self.live.asking.values().map(|asked| asked.typing_due_ms).min());
         }
         consider(self.live.blocked_until_ms.values().copied().filter(|at| *at > now.unix_ms).min());
-        if self.wants_telegram() && self.live.phase == Phase::Running {
+        let unhooks = self.must_unhook() && !self.live.polling.in_flight;
+        if unhooks || self.wants_telegram() && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
         }
         if self.wants_sync() {

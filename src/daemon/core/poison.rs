@@ -21,7 +21,7 @@ impl Core {
         let Some(event) = events.front().filter(|event| is_poison(store, state, event, now)) else {
             return;
         };
-        log::error!("{} cannot be stored: {why}: left out", event.kind());
+        log::error!(target: "event.dropped", kind = event.kind(); "{} cannot be stored: {why}: left out", event.kind());
         match events.pop_front() {
             Some(Event::Polled(Ok(updates))) if updates.len() > 1 => {
                 // One of them is to blame: each is judged by itself.
@@ -31,7 +31,7 @@ impl Core {
             }
             Some(event) => {
                 if let Err(error) = leave_out(store, state, event, why, now) {
-                    log::error!("nor can that be noted: {error}: it is repeated after a restart");
+                    log::error!(target: "event.dropped", "nor can that be noted: {error}: it is repeated after a restart");
                 }
             }
             None => {}
@@ -56,15 +56,24 @@ fn leave_out(
     why: &str,
     now: Now,
 ) -> Result<()> {
+    let hooked = state.is_hooked();
     let live = &mut state.live;
     match event {
         Event::Polled(page) => {
             live.polling.in_flight = false;
             live.polling.not_before_ms = now.unix_ms + AGAIN_MS;
             match page.ok().and_then(|updates| updates.into_iter().next()) {
-                Some(update) => park_update(store, state, &update, why, now),
+                Some(update) => {
+                    let next = update.id.0.saturating_add(1);
+                    park_update(store, state, &update, Some(next), why, now)
+                }
                 None => Ok(()),
             }
+        }
+        Event::Pushed { update, ticket } => {
+            let parked = park_update(store, state, &update, None, why, now);
+            state.settled.push((ticket, parked.is_ok()));
+            parked
         }
         Event::Asked(asked) => apologise(store, state, &asked, now),
         Event::Previewed { inbox, .. } => {
@@ -87,6 +96,8 @@ fn leave_out(
         }
         Event::Ready(done) => {
             live.me_in_flight &= !matches!(done, SetupResult::Me(_));
+            // In webhook mode every other call about getting ready is the one under way.
+            live.polling.in_flight &= !hooked || matches!(done, SetupResult::Me(_));
             live.polling.not_before_ms = now.unix_ms + AGAIN_MS;
             Ok(())
         }
@@ -95,27 +106,37 @@ fn leave_out(
             live.sync_due_ms = now.unix_ms + AGAIN_MS;
             Ok(())
         }
-        Event::KeyChecked { .. } | Event::Grown { .. } | Event::Stop | Event::Reload => Ok(()),
+        Event::KeyChecked { .. }
+        | Event::Grown { .. }
+        | Event::Stop
+        | Event::Reload
+        | Event::Reloaded(_) => Ok(()),
     }
 }
 
-/// Nothing but its number and the reason is kept, and then it may be confirmed.
+/// Nothing but its number and the reason is kept, and then it may be confirmed: for a polled one by
+/// asking for the `next`.
 fn park_update(
     store: &mut Store,
     state: &mut State,
     update: &Fetched,
+    next: Option<i64>,
     why: &str,
     now: Now,
 ) -> Result<()> {
-    let next = update.id.0.saturating_add(1);
     store.write(Durability::Disk, |tx| {
         if let Some(row) = inbox::accept(tx, update.id, now.unix_ms)? {
             inbox::park(tx, row, why, "", now.unix_ms)?;
         }
-        meta::set(tx, keep::NEXT_OFFSET, &next.to_string())
+        match next {
+            Some(next) => meta::set(tx, keep::NEXT_OFFSET, &next.to_string()),
+            None => Ok(()),
+        }
     })?;
-    state.live.offset = next;
-    state.live.polling.not_before_ms = 0;
+    if let Some(next) = next {
+        state.live.offset = next;
+        state.live.polling.not_before_ms = 0;
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::{Count, End, Phase, State, Step, keep};
 use crate::daemon::event::{Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::store::Db;
 use crate::store::{Result, inbox, meta};
-use crate::types::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
+use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::wire::telegram::{Conflict, TelegramError};
 
 /// Telegram clamps longer waits to this (api-reference A2).
@@ -15,8 +15,11 @@ const POLL_LIMIT: u32 = 100;
 /// First wait after a failed poll; doubles up to the last.
 const BACKOFF_MS_MIN: i64 = SECOND_MS;
 const BACKOFF_MS_MAX: i64 = MINUTE_MS;
+/// The same trouble is told again after this long, then twice as long, up to the last.
+const TELL_AFTER_MS_MIN: i64 = MINUTE_MS;
+const TELL_AFTER_MS_MAX: i64 = HOUR_MS;
 /// After so many failed polls in a row the bot is not ready; a refused token needs only one.
-const FAILURES_UNREADY: u32 = 2;
+pub(super) const FAILURES_UNREADY: u32 = 2;
 /// After so many 409s in a row somebody else is polling, and it is not our own late request.
 const CONFLICTS_MAX: u32 = 3;
 /// Longer than any poll, so that two pollers cannot end each other in turn for ever.
@@ -28,6 +31,9 @@ const QUIET_MS: i64 = 5 * DAY_MS;
 
 impl State {
     pub(super) fn start_polling(&mut self, step: &mut Step, now: Now) {
+        if self.must_unhook() && self.live.end.is_none() {
+            return self.start_hook(step, now);
+        }
         if self.live.phase != Phase::Running || self.live.end.is_some() {
             return;
         }
@@ -39,6 +45,12 @@ impl State {
             step.jobs.push(Job::Me);
         }
         let named = self.is_named();
+        if self.is_hooked() {
+            if named {
+                self.start_hook(step, now);
+            }
+            return;
+        }
         let polling = &mut self.live.polling;
         if named && !polling.in_flight && polling.not_before_ms <= now.unix_ms {
             polling.in_flight = true;
@@ -85,7 +97,8 @@ impl State {
     fn page(&mut self, db: &Db, updates: &[Fetched], step: &mut Step, now: Now) -> Result<()> {
         let polling = &mut self.live.polling;
         if !polling.trouble.is_empty() {
-            log::info!("polling works again");
+            let (times, lasted_ms) = (polling.failures, now.unix_ms - polling.trouble_ms);
+            log::info!(target: "poll.recovered", times, lasted_ms; "polling works again");
             polling.trouble.clear();
         }
         polling.failures = 0;
@@ -146,8 +159,27 @@ impl State {
         };
         let polling = &mut self.live.polling;
         polling.unready |= polling.failures >= FAILURES_UNREADY;
-        if polling.trouble != trouble {
-            log::warn!("{trouble}; next try in {} s", wait_ms.max(SECOND_MS) / SECOND_MS);
+        if polling.trouble.is_empty() {
+            polling.trouble_ms = now.unix_ms;
+        }
+        // A new trouble at once, the same one again ever more rarely.
+        let is_new = polling.trouble != trouble;
+        if is_new || polling.told_ms + polling.tell_after_ms <= now.unix_ms {
+            let again_ms = (polling.tell_after_ms * 2).min(TELL_AFTER_MS_MAX);
+            polling.tell_after_ms = if is_new { TELL_AFTER_MS_MIN } else { again_ms };
+            polling.told_ms = now.unix_ms;
+            let wait_s = wait_ms.max(SECOND_MS) / SECOND_MS;
+            if polling.conflicts >= CONFLICTS_MAX {
+                log::error!(
+                    target: "poll.conflict", times = polling.conflicts;
+                    "{trouble}; next try in {wait_s} s"
+                );
+            } else {
+                log::warn!(
+                    target: "poll.failed", times = polling.failures;
+                    "{trouble}; next try in {wait_s} s"
+                );
+            }
             polling.trouble = trouble;
         }
         polling.not_before_ms = now.unix_ms + wait_ms;
@@ -179,7 +211,13 @@ impl State {
         self.jitter_ms(base_ms)
     }
 
-    pub(super) fn ready(&mut self, db: &Db, result: &SetupResult, now: Now) -> Result<()> {
+    pub(super) fn ready(
+        &mut self,
+        db: &Db,
+        result: &SetupResult,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
         match result {
             SetupResult::Me(Ok((me, privacy_off))) => {
                 self.live.me_in_flight = false;
@@ -188,10 +226,23 @@ impl State {
                 self.policy.bot_name = me.username.clone().unwrap_or_default();
                 meta::set(db, keep::BOT_NAME, &self.policy.bot_name)?;
                 meta::set(db, keep::PRIVACY_OFF, if *privacy_off { "1" } else { "0" })?;
-                log::info!("this is @{} (id {})", self.policy.bot_name, me.id);
+                log::info!(
+                    target: "bot.known", bot = self.policy.bot_name.as_str(), id = me.id.0;
+                    "this is @{} (id {})", self.policy.bot_name, me.id
+                );
             }
             SetupResult::Me(Err(failure)) => {
                 self.live.me_in_flight = false;
+                // Before a first getMe nothing polls: its failures are the only word of a network or
+                // a name service that is not there yet. Later the poll beside it speaks.
+                if self.policy.bot_name.is_empty() {
+                    let failure = match failure {
+                        SendFailure::Telegram(error) => PollFailure::Telegram(error.clone()),
+                        SendFailure::Net(error) => PollFailure::Net(error.clone()),
+                    };
+                    self.poll_failed(&failure, step, now);
+                    return Ok(());
+                }
                 let refused = matches!(
                     failure,
                     SendFailure::Telegram(TelegramError::Unauthorized | TelegramError::NotFound)
@@ -203,9 +254,14 @@ impl State {
                 let polling = &mut self.live.polling;
                 polling.not_before_ms = polling.not_before_ms.max(now.unix_ms + wait_ms);
             }
+            SetupResult::WebhookSet(result) => self.hook_set(result, step, now),
+            SetupResult::WebhookInfo(result) => self.hook_info(result, step, now),
+            SetupResult::WebhookGone(result) if self.must_unhook() => {
+                self.unhooked(result.as_ref().err(), step, now);
+            }
             SetupResult::WebhookGone(Ok(was_set)) => {
                 if *was_set {
-                    log::warn!("a webhook was set: removed, its waiting updates are kept");
+                    log::warn!(target: "webhook.removed", "a webhook was set: removed, its waiting updates are kept");
                 }
                 self.live.polling.not_before_ms = 0;
             }
@@ -217,7 +273,7 @@ impl State {
     }
 }
 
-fn token_refused() -> String {
+pub(super) fn token_refused() -> String {
     "TELEGRAM_BOT_TOKEN: telegram does not know this token: take the one that BotFather shows"
         .to_owned()
 }

@@ -78,6 +78,7 @@ impl State {
             }
             Next::Plain => {
                 log::warn!(
+                    target: "send.plain", message = sending.id;
                     "message {}: telegram refuses the formatting: sent as plain text",
                     sending.id
                 );
@@ -88,18 +89,18 @@ impl State {
             Next::NoTopic => outbox::loosen(db, sending.id, false),
             Next::SendInstead => outbox::edit_becomes_send(db, sending.id),
             Next::Migrate(to) => {
-                log::info!("group {chat} became supergroup {to}: what waits goes along");
+                log::info!(target: "chat.migrated", from = chat.0, to = to.0; "group {chat} became supergroup {to}: what waits goes along");
                 crate::store::inbox::migrate_chat(db, chat, to)?;
                 people::migrate_chat(db, chat, to)?;
                 outbox::migrate_chat(db, chat, to)?;
                 outbox::later(db, sending.id, now.unix_ms)
             }
             Next::Park(why) => {
-                log::warn!("message {} to chat {chat}: {why}: set aside", sending.id);
+                log::warn!(target: "send.parked", message = sending.id, chat = chat.0; "message {} to chat {chat}: {why}: set aside", sending.id);
                 outbox::park(db, sending.id, chat, &why, now.unix_ms)
             }
             Next::ParkChat(why) => {
-                log::info!("chat {chat}: {why}: what waits for it is set aside");
+                log::info!(target: "chat.gone", chat = chat.0; "chat {chat}: {why}: what waits for it is set aside");
                 if chat.0 > 0 {
                     people::set_unreachable(db, UserId(chat.0))?;
                 }
@@ -144,7 +145,7 @@ impl State {
                 }
             }
         }
-        log::debug!("{purpose:?}: {failure:?}");
+        log::debug!(target: "call.failed", "{purpose:?}: {failure:?}");
         if purpose == Purpose::Commands {
             // Telegram does not have the whole menu: the next start sends it again.
             meta::set(db, keep::MENU, "")?;

@@ -128,7 +128,7 @@ impl State {
             }
             Ok(_) => {}
             Err(failure) => {
-                log::debug!("question {row}: preview: {failure:?}");
+                log::debug!(target: "preview.failed", inbox = row; "question {row}: preview: {failure:?}");
                 step.counts.push(Count::TelegramError(match failure {
                     SendFailure::Telegram(error) => Some(error.code()),
                     SendFailure::Net(_) => None,
@@ -176,7 +176,7 @@ impl State {
         now: Now,
     ) -> Result<()> {
         if unknown && !std::mem::replace(&mut self.live.shows.no_rich, true) {
-            log::info!("this Bot API server knows no rich messages: answers are sent as HTML");
+            log::info!(target: "telegram.no_rich", "this Bot API server knows no rich messages: answers are sent as HTML");
         }
         let what = &sending.what;
         // The question's words are gone by now, what its answer begins with is not.
@@ -234,7 +234,7 @@ impl Shows {
             SendFailure::Telegram(TelegramError::MethodUnknown | TelegramError::NotFound)
                 if way == Way::Draft =>
             {
-                log::info!("this Bot API server knows no drafts: growing answers are edited");
+                log::info!(target: "telegram.no_drafts", "this Bot API server knows no drafts: growing answers are edited");
                 self.no_drafts = true;
             }
             // Whatever a draft is refused for, editing does not need it.

@@ -49,6 +49,7 @@ impl Core {
                 meta::set(tx, keep::NEXT_OFFSET, "0")?;
                 meta::set(tx, keep::BOT_NAME, "")?;
                 meta::set(tx, keep::MENU, "")?;
+                meta::set(tx, keep::LAST_DELIVERY, "0")?;
             }
             ledger::install_salt(tx, &secret_hash::hex(fresh))
         })?;
@@ -65,14 +66,17 @@ impl Core {
             data_version: meta::data_version(db)?,
             salt,
             live: Live {
+                reloaders: Vec::new(),
                 phase: if drain { Phase::Draining } else { Phase::Running },
                 offset: 0,
                 polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
+                hook: super::hook::Hook::default(),
                 me_known: false,
                 me_in_flight: false,
                 commands_set: false,
                 asking: BTreeMap::new(),
                 tried: BTreeMap::new(),
+                summaries: super::summary::Summaries::default(),
                 shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
                 calls: 0,
@@ -90,11 +94,15 @@ impl Core {
                 end: None,
             },
             dry_run,
+            settled: Vec::new(),
+            listening: false,
             started_ms: now.unix_ms,
             reload_wanted: false,
             status_due_ms: 0,
             pid: std::process::id(),
             disk: None,
+            ahead_ms: None,
+            skewed: false,
             backlog_hour: 0,
             published: Published::default(),
             refused: 0,
@@ -105,6 +113,7 @@ impl Core {
             pool,
             config,
         };
+        state.live.hook.last_delivery_ms = meta::get_i64(db, keep::LAST_DELIVERY)?.unwrap_or(0);
         state.reload_rows(db, now)?;
         Ok(Self { store, state })
     }
@@ -135,9 +144,16 @@ impl Core {
         self.state.hold = true;
     }
 
-    /// What the shell has seen of the data directory's disk.
-    pub fn observe(&mut self, disk: Option<Disk>) {
+    /// What the shell has seen of the data directory's disk, and of the system's clock beside
+    /// Telegram's.
+    pub fn observe(&mut self, disk: Option<Disk>, ahead_ms: Option<i64>) {
         self.state.disk = disk;
+        self.state.ahead_ms = ahead_ms.or(self.state.ahead_ms);
+    }
+
+    /// Whether the webhook's listener is up, as the shell has seen it.
+    pub fn observe_listener(&mut self, up: bool) {
+        self.state.listening = up;
     }
 
     /// Takes new settings over without losing a message or a counter (contract §2).
@@ -152,6 +168,10 @@ impl Core {
         state.pool = state.pool.clone().with_settings(pool::settings(&config, &state.salt), now);
         state.live.blocked_until_ms.clear();
         state.live.commands_set = false;
+        if state.live.hook.set {
+            // Whoever reads the settings again wants to see soon that deliveries come.
+            state.live.polling.not_before_ms = now.unix_ms;
+        }
         state.config = config;
     }
 
@@ -169,16 +189,21 @@ impl Core {
         shared.readiness(|facts| {
             facts.database_error = refused.map(str::to_owned);
             facts.held = held;
-            facts.intake = match polling.last_ok_ms {
-                0 => Intake::Starting,
-                last_ms => Intake::Polling { last_ms },
+            facts.intake = match (polling.last_ok_ms, &state.config.webhook) {
+                (0, _) => Intake::Starting,
+                (last_ms, None) => Intake::Polling { last_ms },
+                (_, Some(_)) => Intake::Webhook {
+                    listening: state.listening,
+                    last_delivery_ms: state.live.hook.last_delivery_ms,
+                    last_error_ms: state.live.hook.last_error_ms,
+                },
             };
         });
         if state.status_due_ms <= now.unix_ms && refused.is_none() {
             state.status_due_ms = now.unix_ms + STATUS_EVERY_MS;
             match state.status(&store.db, now) {
                 Ok(status) => shared.publish(status),
-                Err(error) => log::debug!("status: {error}"),
+                Err(error) => log::debug!(target: "status.failed", "status: {error}"),
             }
         }
     }
@@ -196,9 +221,11 @@ impl State {
         let mut status = status::read(db, &asked)?;
         status.running = true;
         status.disk = self.disk;
+        status.sqlite = Some(crate::os::sqlite_memory(db));
         status.started_ms = Some(self.started_ms);
         status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
         status.quota = self.pool.quota_view(now);
+        status.webhook = self.is_hooked();
         status.lasts = self.pool.lasts(now);
         status.last_poll_ms = Some(self.live.polling.last_ok_ms).filter(|at| *at > 0);
         Ok(status)
@@ -207,15 +234,21 @@ impl State {
     /// What commands beside the daemon may want to know.
     pub(super) fn published(&self) -> Published {
         let polling = &self.live.polling;
+        let hook_trouble = self.hook_trouble();
         Published {
             started_ms: self.started_ms,
-            ready: !polling.unready && polling.last_ok_ms > 0 && self.live.phase == Phase::Running,
+            ready: !polling.unready
+                && polling.last_ok_ms > 0
+                && hook_trouble.is_none()
+                && self.live.phase == Phase::Running,
             reason: match self.live.phase {
+                Phase::Running if polling.trouble.is_empty() => hook_trouble.unwrap_or_default(),
                 Phase::Running => polling.trouble.clone(),
                 Phase::Draining => "draining".to_owned(),
                 Phase::Stopping { .. } => "stopping".to_owned(),
             },
             last_poll_ms: polling.last_ok_ms,
+            webhook: self.is_hooked(),
             conflict_last_ms: polling.conflict_last_ms,
             conflicts: polling.conflicts,
         }

@@ -92,7 +92,10 @@ impl State {
             });
         }
         for row in &report.parked {
-            log::warn!("sync: {row}: set aside; `svs-bot sync --retry-parked` tries it again");
+            log::warn!(
+                target: "sync.parked",
+                "sync: {row}: set aside; `svs-bot sync --retry-parked` tries it again"
+            );
         }
         let error = report.error.as_ref();
         if report.held_by.is_none() {
@@ -100,12 +103,15 @@ impl State {
         }
         match error {
             Some(trouble) if self.sync_trouble != trouble.text => {
-                log::warn!("sync: {}: {}", trouble.kind, trouble.text);
+                log::warn!(
+                    target: "sync.failed", kind:% = trouble.kind;
+                    "sync: {}: {}", trouble.kind, trouble.text
+                );
                 crate::store::meta::trouble(db, now.unix_ms, "sync", &trouble.text)?;
                 self.sync_trouble.clone_from(&trouble.text);
             }
             None if !self.sync_trouble.is_empty() => {
-                log::info!("sync: works again");
+                log::info!(target: "sync.recovered", "sync: works again");
                 self.sync_trouble.clear();
             }
             _ => {}

@@ -4,7 +4,7 @@
 use super::accept::Setting;
 use super::{State, Step, words};
 use crate::config;
-use crate::daemon::event::{Job, Purpose};
+use crate::daemon::event::{Changes, Job, Purpose};
 use crate::engine::access;
 use crate::engine::persona::clean_name;
 use crate::engine::policy::LangChoice;
@@ -25,6 +25,8 @@ use crate::wire::telegram;
 const GRANT_DAYS_MAX: i64 = 36_500;
 /// Rows of an `/export` in a chat; more come by `svs-bot export`.
 const EXPORT_ROWS_MAX: u32 = 500;
+/// Owners who wait for one reading of the settings; more of them hear nothing.
+pub(super) const RELOADERS_MAX: usize = 16;
 /// What `/forget`'s buttons carry.
 const FORGET_YES: &str = "forget:yes";
 const FORGET_NO: &str = "forget:no";
@@ -70,6 +72,10 @@ impl State {
             // In a group it may be another bot's.
             _ => return Ok(()),
         };
+        if text.is_empty() {
+            // Answered later.
+            return Ok(());
+        }
         self.say(db, at, &text, now)
     }
 
@@ -112,10 +118,39 @@ impl State {
             }
             "reload" => {
                 self.reload_wanted = true;
-                self.line(at, &Speech::ReloadDone)
+                // Answered by what comes of it.
+                if self.live.reloaders.len() < RELOADERS_MAX {
+                    self.live.reloaders.push((at.lane, at.lang));
+                }
+                return Ok(Some(String::new()));
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Answers everyone who asked for the settings to be read again with what came of it.
+    pub(super) fn reloaded(
+        &mut self,
+        db: &Db,
+        result: &std::result::Result<Changes, String>,
+        now: Now,
+    ) -> Result<()> {
+        for (lane, lang) in std::mem::take(&mut self.live.reloaders) {
+            let (changed, later);
+            let speech = match result {
+                Ok(changes) => {
+                    (changed, later) = (changes.now.join(", "), changes.later.join(", "));
+                    Speech::ReloadDone { changed: &changed, later: &later }
+                }
+                Err(why) => {
+                    let line = why.lines().next().unwrap_or_default();
+                    Speech::ReloadFailed { why: line }
+                }
+            };
+            let text = speech::say(lang, &speech);
+            outbox::add(db, &Outgoing::notice(lane, text), now.unix_ms)?;
+        }
+        Ok(())
     }
 
     fn grant(&self, db: &Db, at: &Setting<'_>, args: &str, now: Now) -> Result<String> {
@@ -348,7 +383,10 @@ impl State {
         people::set_grant(db, &grant, now.unix_ms)?;
         // The new owner's menu has more in it.
         self.live.commands_set = false;
-        log::info!("user {} is owner now, by a pairing link", at.user.id);
+        log::info!(
+            target: "owner.paired", user = at.user.id.0;
+            "user {} is owner now, by a pairing link", at.user.id
+        );
         self.say(db, at, &self.line(at, &Speech::OwnerPaired), now)?;
         Ok(true)
     }

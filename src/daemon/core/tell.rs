@@ -80,7 +80,7 @@ impl State {
     /// What the pool has to say to the owner, once each.
     pub(super) fn notices(&mut self, db: &Db, notices: &[Notice], now: Now) -> Result<()> {
         for notice in notices {
-            log::warn!("key pool: {notice}");
+            log::warn!(target: "key.notice", "key pool: {notice}");
             // Dead keys are told from the pool's own state, at the next look.
             self.live.housekeeping_due_ms = 0;
             if let Notice::Region = notice {

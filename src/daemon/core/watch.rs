@@ -4,6 +4,8 @@
 
 use super::{State, words};
 use crate::calendar;
+use crate::daemon::clock::{SKEW_MS_FAIL, SKEW_MS_WARN};
+use crate::daemon::quoting::span;
 use crate::engine::speech::Speech;
 use crate::store::status::fact;
 use crate::store::{Db, Result, meta, outbox, tell};
@@ -24,6 +26,7 @@ const CRASH_TOLD_EVERY_MS: i64 = HOUR_MS;
 const TOLD_DEAD: &str = "told_dead_keys";
 const TOLD_SYNC: &str = "told_sync";
 const TOLD_DISK: &str = "told_disk";
+const TOLD_CLOCK: &str = "told_clock";
 const TOLD_QUOTA: &str = "told_quota";
 const TOLD_VERSION: &str = "told_version";
 const TOLD_CRASH: &str = "told_crash";
@@ -56,8 +59,9 @@ pub(super) fn end(db: &Db) -> Result<()> {
 
 impl State {
     /// Tells owners what has changed; called once a minute.
-    pub(super) fn watch(&self, db: &Db, now: Now) -> Result<()> {
+    pub(super) fn watch(&mut self, db: &Db, now: Now) -> Result<()> {
         self.note_sync_failing(db, now)?;
+        self.log_clock();
         let quiet = self.config.quiet_hours.as_ref().and_then(|hours| hours.end_ms(now.unix_ms));
         if quiet.is_some() || self.owners(db, now)?.is_empty() {
             return Ok(());
@@ -65,6 +69,7 @@ impl State {
         self.watch_keys(db, now)?;
         self.watch_sync(db, now)?;
         self.watch_disk(db, now)?;
+        self.watch_clock(db, now)?;
         self.watch_quota(db, now)?;
         self.watch_starts(db, now)
     }
@@ -135,6 +140,38 @@ impl State {
         }
     }
 
+    /// One line when the system's clock leaves Telegram's, one when it is back.
+    fn log_clock(&mut self) {
+        let Some(ahead_ms) = self.ahead_ms else { return };
+        let is_skewed = ahead_ms.abs() > SKEW_MS_WARN;
+        if is_skewed == self.skewed {
+            return;
+        }
+        self.skewed = is_skewed;
+        let text = skew_text(ahead_ms);
+        if ahead_ms.abs() > SKEW_MS_FAIL {
+            log::error!(target: "clock.skewed", ahead_ms; "{text}: certificates will be refused");
+        } else if is_skewed {
+            log::warn!(target: "clock.skewed", ahead_ms; "{text}");
+        } else {
+            log::info!(target: "clock.right", "the system's clock agrees with Telegram's again");
+        }
+    }
+
+    fn watch_clock(&self, db: &Db, now: Now) -> Result<()> {
+        let Some(ahead_ms) = self.ahead_ms else { return Ok(()) };
+        let told = meta::get(db, TOLD_CLOCK)?.as_deref() == Some("1");
+        match (ahead_ms.abs() > SKEW_MS_WARN, told) {
+            (true, false) => {
+                let (by, ahead) = (span(ahead_ms.abs()), ahead_ms > 0);
+                self.tell_owner(db, &Speech::ClockWrong { by: &by, ahead }, now)?;
+                meta::set(db, TOLD_CLOCK, "1")
+            }
+            (false, true) => meta::set(db, TOLD_CLOCK, "0"),
+            _ => Ok(()),
+        }
+    }
+
     fn watch_quota(&self, db: &Db, now: Now) -> Result<()> {
         let quota = self.pool.quota_view(now);
         let limits: u64 = quota.iter().filter_map(|line| line.limit_today).sum();
@@ -189,4 +226,12 @@ impl State {
         let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
         meta::put_tally(db, now.unix_ms, "backlog", waiting)
     }
+}
+
+fn skew_text(ahead_ms: i64) -> String {
+    let side = if ahead_ms > 0 { "ahead of" } else { "behind" };
+    format!(
+        "the system's clock is {} {side} Telegram's: set it, `timedatectl set-ntp true`",
+        span(ahead_ms.abs())
+    )
 }

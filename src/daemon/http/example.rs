@@ -1,8 +1,8 @@
 //! Owns: one busy status, for the tests of everything that renders.
 
 use crate::types::status::{
-    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, Status, SyncLine, TierLine, TroubleLine,
-    VipLine,
+    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, SqliteMemory, Status, SyncLine, TierLine,
+    TroubleLine, VipLine,
 };
 use crate::types::{Group, HOUR_MS, SECOND_MS, Tier};
 
@@ -48,6 +48,7 @@ pub(crate) fn busy() -> Status {
         reason: String::new(),
         started_ms: Some(NOW_MS - 7_205 * SECOND_MS),
         last_poll_ms: Some(NOW_MS - 12 * SECOND_MS),
+        webhook: false,
         rss_bytes: Some(4_812_800),
         disk: Some(Disk { free_bytes: 3 << 30, total_bytes: 20 << 30 }),
         counts: Counts {
@@ -102,6 +103,7 @@ pub(crate) fn busy() -> Status {
             enabled: true,
             pending: [1_234, 5],
             parked: [1, 0],
+            parked_reason: "23514: new row violates check constraint \"<short>\"".into(),
             last_success_ms: Some(NOW_MS - 3 * HOUR_MS),
             last_error: Some("connect: connection refused".into()),
         },
@@ -118,5 +120,11 @@ pub(crate) fn busy() -> Status {
                 text: "key 5: reported as leaked: replace it <script>".into(),
             },
         ],
+        sqlite: Some(SqliteMemory {
+            used_bytes: 1_400_000,
+            cache_bytes: 520_000,
+            schema_bytes: 90_000,
+            statements_bytes: 310_000,
+        }),
     }
 }

@@ -13,12 +13,33 @@ pub(super) struct Head {
     pub(super) method: String,
     /// Without query; never decoded, so an encoded path is simply unknown.
     pub(super) path: String,
+    /// What follows the question mark; only profiles are asked for with more than a path.
+    #[cfg(feature = "profiling")]
+    pub(super) query: String,
     /// The host asked for, lower-case, with its port; absent in HTTP/1.0.
     pub(super) host: Option<String>,
     /// `Authorization`
     pub(super) authorization: Option<String>,
-    /// Whether the connection stays open afterwards.
+    /// `X-Telegram-Bot-Api-Secret-Token`
+    pub(super) secret_token: Option<String>,
+    /// What follows the head.
+    pub(super) body: Body,
+    /// The sender waits for `100 Continue` before its body.
+    pub(super) expects_continue: bool,
+    /// Whether the connection may stay open afterwards.
     pub(super) keep_alive: bool,
+}
+
+/// What follows a head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Body {
+    /// Nothing.
+    #[default]
+    None,
+    /// So many bytes.
+    Length(u64),
+    /// In chunks, of a length nobody knows yet.
+    Chunked,
 }
 
 /// What the bytes received so far amount to.
@@ -55,6 +76,7 @@ fn read(request: &httparse::Request<'_, '_>) -> Option<Head> {
     let is_new = request.version? == 1;
     let mut head =
         Head { method: request.method?.to_owned(), keep_alive: is_new, ..Head::default() };
+    let mut has_length = false;
     for header in request.headers.iter() {
         let value = std::str::from_utf8(header.value).ok()?.trim();
         let is = |name: &str| header.name.eq_ignore_ascii_case(name);
@@ -67,14 +89,32 @@ fn read(request: &httparse::Request<'_, '_>) -> Option<Head> {
             if head.authorization.replace(value.to_owned()).is_some() {
                 return None;
             }
+        } else if is("x-telegram-bot-api-secret-token") {
+            if head.secret_token.replace(value.to_owned()).is_some() {
+                return None;
+            }
+        } else if is("content-length") {
+            // Two lengths, or a length and chunks, are how one request hides another.
+            let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+            if !is_number || std::mem::replace(&mut has_length, true) || head.body != Body::None {
+                return None;
+            }
+            head.body = match value.parse() {
+                Ok(0) => Body::None,
+                length => Body::Length(length.unwrap_or(u64::MAX)),
+            };
+        } else if is("transfer-encoding") {
+            if has_length || head.body != Body::None {
+                return None;
+            }
+            has_length = true;
+            head.body = Body::Chunked;
+        } else if is("expect") {
+            head.expects_continue = value.eq_ignore_ascii_case("100-continue");
         } else if is("connection") {
             let has = |word: &str| value.split(',').any(|at| at.trim().eq_ignore_ascii_case(word));
             head.keep_alive = !has("close") && (is_new || has("keep-alive"));
         }
-    }
-    // Nothing here takes a body, so none is read: what follows it cannot be told from a request.
-    if request.headers.iter().any(has_body) {
-        head.keep_alive = false;
     }
     if is_new && head.host.is_none() {
         return None;
@@ -89,13 +129,13 @@ fn read(request: &httparse::Request<'_, '_>) -> Option<Head> {
         }
         None => target,
     };
-    head.path = target.split_once('?').map_or(target, |(path, _)| path).to_owned();
+    let (path, _query) = target.split_once('?').unwrap_or((target, ""));
+    head.path = path.to_owned();
+    #[cfg(feature = "profiling")]
+    {
+        head.query = _query.to_owned();
+    }
     Some(head)
-}
-
-fn has_body(header: &httparse::Header<'_>) -> bool {
-    header.name.eq_ignore_ascii_case("transfer-encoding")
-        || (header.name.eq_ignore_ascii_case("content-length") && header.value != b"0")
 }
 
 #[cfg(test)]
@@ -105,11 +145,12 @@ mod tests {
     fn check(bytes: &str, want: &str) {
         let got = match parse(bytes.as_bytes()) {
             Progress::Whole(head, used) => format!(
-                "{} {} host={} auth={} keep={} rest={}",
+                "{} {} host={} auth={} body={:?} keep={} rest={}",
                 head.method,
                 head.path,
                 head.host.as_deref().unwrap_or("-"),
                 head.authorization.as_deref().unwrap_or("-"),
+                head.body,
                 head.keep_alive,
                 bytes.len() - used
             ),
@@ -124,36 +165,47 @@ mod tests {
         for (bytes, want) in [
             (
                 "GET / HTTP/1.1\r\nHost: LocalHost:9\r\n\r\n",
-                "GET / host=localhost:9 auth=- keep=true rest=0",
+                "GET / host=localhost:9 auth=- body=None keep=true rest=0",
             ),
             (
                 "GET /metrics?x=1 HTTP/1.0\r\n\r\nGET",
-                "GET /metrics host=- auth=- keep=false rest=3",
+                "GET /metrics host=- auth=- body=None keep=false rest=3",
             ),
             (
                 "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n",
-                "GET / host=- auth=- keep=true rest=0",
+                "GET / host=- auth=- body=None keep=true rest=0",
             ),
             (
                 "HEAD / HTTP/1.1\nHost: a\nConnection: x, close\n\n",
-                "HEAD / host=a auth=- keep=false rest=0",
+                "HEAD / host=a auth=- body=None keep=false rest=0",
             ),
             (
                 "GET http://b/x?y HTTP/1.1\r\nHost: a\r\n\r\n",
-                "GET /x host=b auth=- keep=true rest=0",
+                "GET /x host=b auth=- body=None keep=true rest=0",
             ),
-            ("GET http://b HTTP/1.1\r\nHost: a\r\n\r\n", "GET / host=b auth=- keep=true rest=0"),
+            (
+                "GET http://b HTTP/1.1\r\nHost: a\r\n\r\n",
+                "GET / host=b auth=- body=None keep=true rest=0",
+            ),
             (
                 "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-                "POST / host=a auth=- keep=false rest=3",
+                "POST / host=a auth=- body=Length(3) keep=true rest=3",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+                "POST / host=a auth=- body=Length(18446744073709551615) keep=true rest=0",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "POST / host=a auth=- body=Chunked keep=true rest=0",
             ),
             (
                 "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer x\r\n\r\n",
-                "GET / host=a auth=Bearer x keep=true rest=0",
+                "GET / host=a auth=Bearer x body=None keep=true rest=0",
             ),
             (
                 "GET /../etc HTTP/1.1\r\nHost: a\r\n\r\n",
-                "GET /../etc host=a auth=- keep=true rest=0",
+                "GET /../etc host=a auth=- body=None keep=true rest=0",
             ),
         ] {
             check(bytes, want);
@@ -171,6 +223,18 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "400"),
             ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", "400"),
+            ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", "400"),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "400",
+            ),
+            (
+                "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+                "400",
+            ),
             ("GET / HTTP/2.0\r\n\r\n", "400"),
             ("\x16\x03\x01\x02", "400"),
             (&long_line, "431"),

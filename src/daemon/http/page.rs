@@ -1,13 +1,14 @@
 //! Owns: `/`, the status as a page for people: one file, no script, light and dark, phone width.
 //! May not: show more than the status holds; leave any text unescaped.
 
-use super::chart::{self, Bar};
-use crate::calendar::{date_text, rfc3339};
+use super::chart::{self, Bar, Frame};
+use crate::calendar::{date_text, rfc3339, weekday};
 use crate::daemon::quoting::{count, html, size, span};
 use crate::types::status::{
     Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, TierLine, WEEK_HOURS,
 };
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, build};
+use crate::wire::postgrest::fault;
 use std::fmt::Write as _;
 
 /// The policy of the reply knows its hash.
@@ -74,6 +75,7 @@ impl Page {
         let ago = |at_ms: Option<UnixMs>| at_ms.map(|at_ms| span(self.now_ms - at_ms));
         let oldest = ago(counts.inbox_oldest_ms).map(|age| format!("oldest {age}"));
         let poll = ago(status.last_poll_ms).map(|age| format!("{age} ago"));
+        let intake = if status.webhook { "webhook" } else { "polling" };
         let disk = status.disk.map(|disk| format!("{} free", size(disk.free_bytes)));
         let parked = |rows: u64| (rows > 0).then(|| format!("{rows} given up"));
         let tiles = [
@@ -81,7 +83,7 @@ impl Page {
             ("to send", count(counts.outbox), parked(counts.outbox_parked)),
             ("conversations", count(counts.sessions), None),
             ("slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
-            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), None),
+            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), Some(intake.to_owned())),
             ("memory", status.rss_bytes.map_or_else(|| "–".to_owned(), size), None),
             ("database", size(counts.database_bytes), disk),
             ("to Supabase", self.backlog(status), None),
@@ -103,23 +105,40 @@ impl Page {
 
     fn charts(&mut self, status: &Status) {
         let this = self.now_ms.div_euclid(HOUR_MS);
-        for (title, hours, ends) in [
-            ("Last day", DAY_HOURS, ("24 hours ago", "now")),
-            ("Last week", WEEK_HOURS, ("7 days ago", "now")),
-        ] {
-            let _ = write!(self.out, "<section><h2>{title}</h2><div class=\"charts\">");
-            let window = filled(&status.hours, this - hours + 1, hours);
-            for (caption, unit, value) in CHARTS {
+        for (title, hours) in [("Last day", DAY_HOURS), ("Last week", WEEK_HOURS)] {
+            let _ = write!(
+                self.out,
+                "<section><h2>{title} <small>by the hour, UTC</small></h2><div class=\"charts\">"
+            );
+            let first = this - hours + 1;
+            let window = filled(&status.hours, first, hours);
+            let marks = marks(first, hours);
+            for chart in &CHARTS {
                 let bars: Vec<Bar> = window
                     .iter()
                     .map(|hour| Bar {
-                        value: value(hour),
-                        title: format!("{}: {} {unit}", hour_text(hour.hour), value(hour)),
+                        value: (chart.value)(hour),
+                        title: format!(
+                            "{}: {}{}",
+                            hour_text(hour.hour),
+                            (chart.label)((chart.value)(hour)),
+                            chart.unit
+                        ),
                     })
                     .collect();
                 let peak = bars.iter().map(|bar| bar.value).max().unwrap_or(0);
-                let peak = format!("peak {} {unit}", count(peak));
-                chart::bars(&mut self.out, caption, &peak, ends, &bars);
+                let peak = if peak == 0 {
+                    "nothing".to_owned()
+                } else {
+                    format!("peak {}{}", (chart.label)(peak), chart.unit)
+                };
+                let frame = Frame {
+                    caption: chart.caption,
+                    peak: &peak,
+                    label: chart.label,
+                    marks: &marks,
+                };
+                chart::bars(&mut self.out, &frame, &bars);
             }
             self.out.push_str("</div></section>");
         }
@@ -143,31 +162,53 @@ impl Page {
     }
 
     fn quota(&mut self, quota: &[QuotaLine], lasts: &[TierLine]) {
-        let heads = ["project", "model", "used", "of", "forecast", "lasts", "resets"];
+        // Google counts every project's day by one clock, so one sentence is enough.
+        let resets_ms = quota.iter().map(|line| line.resets_ms).max();
+        let again = resets_ms.map(|at_ms| format!("All start again {}.", self.in_span(at_ms)));
         let lasts = lasts.iter().map(|line| {
             let until = line.ends_ms.map_or("the day".to_owned(), |at_ms| self.until(at_ms));
             format!("{} {until}", line.tier.name())
         });
         let lasts = lasts.collect::<Vec<_>>().join(" · ");
-        let note =
-            if lasts.is_empty() { lasts } else { format!("At this rate they last: {lasts}.") };
+        let lasts = (!lasts.is_empty()).then(|| format!("At this rate they last: {lasts}."));
+        let note = lasts.into_iter().chain(again).collect::<Vec<_>>().join(" ");
+        let heads = ["model and project", ">used", "", ">forecast"];
         self.noted_table("Quotas today", &note, &heads, quota, |page, line| {
-            page.cell(&line.project);
-            page.cell(&line.model);
-            page.cell(&line.used_today.to_string());
-            page.cell(&line.limit_today.map_or_else(|| "–".to_owned(), |limit| limit.to_string()));
+            page.out.push_str("<td class=\"two\"><span>");
+            page.text(&line.model);
+            page.out.push_str("</span> <small>");
+            page.text(&line.project);
+            page.out.push_str("</small></td>");
             let forecast = forecast(line, page.now_ms);
-            let class =
-                if line.limit_today.is_some_and(|limit| forecast > limit) { "fair" } else { "" };
-            let _ = write!(page.out, "<td class=\"{class}\">about {}</td>", count(forecast));
-            let lasts = match (line.ends_ms, line.used_today) {
-                (Some(at_ms), _) => page.until(at_ms),
-                (None, 0) => String::new(),
-                (None, _) => "the day".to_owned(),
+            let class = match line.limit_today {
+                Some(limit) if line.used_today >= limit => "bad",
+                Some(limit) if forecast > limit => "fair",
+                _ => "good",
             };
-            page.cell(&lasts);
-            let resets = page.in_span(line.resets_ms);
-            page.cell(&resets);
+            let used = match line.limit_today {
+                Some(limit) => format!("{} of {limit}", line.used_today),
+                None => line.used_today.to_string(),
+            };
+            page.number(&used, "");
+            page.out.push_str("<td class=\"bar quiet\">");
+            match line.limit_today {
+                Some(limit) => chart::meter(&mut page.out, line.used_today, limit, class),
+                None => page.out.push_str("no limit"),
+            }
+            page.out.push_str("</td>");
+            let warned = if class == "fair" { class } else { "" };
+            let _ = write!(
+                page.out,
+                "<td class=\"number two {warned}\"><span>≈ {}</span>",
+                count(forecast)
+            );
+            if let Some(at_ms) = line.ends_ms {
+                page.out.push_str(" <small>");
+                let until = page.until(at_ms);
+                page.text(&until);
+                page.out.push_str("</small>");
+            }
+            page.out.push_str("</td>");
         });
     }
 
@@ -198,15 +239,21 @@ impl Page {
             (None, Some(error)) => format!("never all sent: {error}"),
             (None, None) => "never all sent".to_owned(),
         };
+        let why = &sync.parked_reason;
+        let aside = match why.as_str() {
+            "" => String::new(),
+            why => format!("; set aside: {} ({why})", fault::meaning(why)),
+        };
+        let note = note + &aside;
         self.noted_table(
             "Supabase",
             &note,
-            &["table", "to send", "set aside"],
+            &["table", ">to send", ">set aside"],
             &rows,
             |page, row| {
                 page.cell(row.0);
-                page.cell(&row.1.to_string());
-                page.cell(&row.2.to_string());
+                page.number(&row.1.to_string(), "");
+                page.number(&row.2.to_string(), "");
             },
         );
     }
@@ -239,6 +286,7 @@ impl Page {
         rows: &[T],
         mut row: impl FnMut(&mut Self, &T),
     ) {
+        // A head that begins with `>` stands over numbers.
         let _ = write!(self.out, "<section><h2>{title}</h2>");
         if !note.is_empty() {
             self.out.push_str("<p class=\"quiet\">");
@@ -251,7 +299,10 @@ impl Page {
         }
         self.out.push_str("<div class=\"wide\"><table><thead><tr>");
         for head in heads {
-            let _ = write!(self.out, "<th>{head}</th>");
+            let _ = match head.strip_prefix('>') {
+                Some(head) => write!(self.out, "<th class=\"number\">{head}</th>"),
+                None => write!(self.out, "<th>{head}</th>"),
+            };
         }
         self.out.push_str("</tr></thead><tbody>");
         for each in rows {
@@ -264,6 +315,13 @@ impl Page {
 
     fn cell(&mut self, text: &str) {
         self.out.push_str("<td>");
+        self.text(text);
+        self.out.push_str("</td>");
+    }
+
+    /// A cell that stands right, under the others of its column.
+    fn number(&mut self, text: &str, class: &str) {
+        let _ = write!(self.out, "<td class=\"number {class}\">");
         self.text(text);
         self.out.push_str("</td>");
     }
@@ -282,15 +340,54 @@ impl Page {
     }
 }
 
-/// Caption, unit, and how an hour is read.
-type ChartRow = (&'static str, &'static str, fn(&Hour) -> u64);
+/// One of the charts.
+struct Chart {
+    caption: &'static str,
+    /// Behind a figure in words.
+    unit: &'static str,
+    /// How an hour is read.
+    value: fn(&Hour) -> u64,
+    label: fn(u64) -> String,
+}
 
-const CHARTS: [ChartRow; 4] = [
-    ("Answers", "an hour", |hour| hour.answers),
-    ("Latency", "ms on average", |hour| hour.answer_ms.checked_div(hour.answers).unwrap_or(0)),
-    ("Tokens", "an hour", |hour| hour.tokens),
-    ("Backlog", "rows", |hour| hour.backlog),
+const CHARTS: [Chart; 4] = [
+    Chart { caption: "Answers", unit: " an hour", value: |hour| hour.answers, label: count },
+    Chart {
+        caption: "Average latency",
+        unit: "",
+        value: |hour| hour.answer_ms.checked_div(hour.answers).unwrap_or(0),
+        label: millis,
+    },
+    Chart { caption: "Tokens", unit: " an hour", value: |hour| hour.tokens, label: count },
+    Chart { caption: "Backlog", unit: " rows", value: |hour| hour.backlog, label: count },
 ];
+
+/// `350 ms`, `1.5 s`, `40 s`.
+fn millis(millis: u64) -> String {
+    match millis {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{millis} ms"),
+        1_000..10_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        _ => format!("{} s", millis / 1_000),
+    }
+}
+
+/// Labels of the lower axis: every sixth hour of a day, each midnight of a week.
+fn marks(first: i64, hours: i64) -> Vec<(usize, String)> {
+    const WEEKDAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let every = if hours <= DAY_HOURS { 6 } else { 24 };
+    // A label too near the right edge would leave the drawing.
+    let last = hours - hours / 24;
+    let hours = (0..last).zip(first..).filter(|(_, hour)| hour.rem_euclid(every) == 0);
+    let text = |hour: i64| {
+        if every == 6 {
+            return format!("{:02}:00", hour.rem_euclid(24));
+        }
+        let day = usize::try_from(weekday(hour.div_euclid(24))).unwrap_or(0);
+        (*WEEKDAYS.get(day).unwrap_or(&"")).to_owned()
+    };
+    hours.filter_map(|(at, hour)| Some((usize::try_from(at).ok()?, text(hour)))).collect()
+}
 
 /// `count` hours from `first` on, zeros where nothing was counted.
 fn filled(hours: &[Hour], first: i64, count: i64) -> Vec<Hour> {
@@ -345,10 +442,9 @@ mod tests {
             "2/3",
             "3.0 GB free",
             "1239",
-            "about 22",
+            "≈ 22",
             "At this rate they last: lite the day · flash until about 02:00 UTC.",
-            "<td>until about 02:00 UTC</td>",
-            "<td>the day</td>",
+            "<small>until about 02:00 UTC</small>",
             "Last week",
             "connection refused",
             "ready",

@@ -1,6 +1,7 @@
 //! Owns: which path is answered with what, and the bytes of a reply.
 //! May not: read sockets.
 
+use super::conn::reason;
 use super::guard::{Guard, Refusal};
 use super::head::Head;
 use super::{page, status_json::status_json};
@@ -13,7 +14,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-djASFBGVvdjeoGLNSVW9LVKaojIL+PnAYyhHHgct7dE='; img-src data:; \
+    style-src 'sha256-H1uFh8y1VNEPDiM4xz6DFwNwwi3BsqPICETBdL8EOwQ='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -25,12 +26,18 @@ pub(super) struct Reply {
     /// HTTP status.
     pub(super) status: u16,
     content_type: &'static str,
-    body: String,
+    body: Vec<u8>,
 }
 
 impl Reply {
-    fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: TEXT, body: body.into() }
+    /// A file.
+    #[cfg(feature = "profiling")]
+    pub(super) fn bytes_of(body: Vec<u8>) -> Self {
+        Self { status: 200, content_type: "application/octet-stream", body }
+    }
+
+    pub(super) fn text(status: u16, body: impl Into<String>) -> Self {
+        Self { status, content_type: TEXT, body: body.into().into_bytes() }
     }
 
     /// What a connection hears whose bytes are no request: 400, 408 or 431.
@@ -62,24 +69,11 @@ impl Reply {
             _ => {}
         }
         out.push_str("\r\n");
+        let mut out = out.into_bytes();
         if !is_head {
-            out.push_str(body);
+            out.extend_from_slice(body);
         }
-        out.into_bytes()
-    }
-}
-
-fn reason(status: u16) -> &'static str {
-    match status {
-        200 => "OK",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        431 => "Request Header Fields Too Large",
-        _ => "Service Unavailable",
+        out
     }
 }
 
@@ -104,12 +98,12 @@ pub(super) fn reply(head: &Head, guard: &Guard, shared: &Shared) -> Reply {
         "/status.json" => |shared| Reply {
             status: 200,
             content_type: "application/json",
-            body: status_json(&fresh(shared)) + "\n",
+            body: (status_json(&fresh(shared)) + "\n").into_bytes(),
         },
         "/" => |shared| Reply {
             status: 200,
             content_type: "text/html; charset=utf-8",
-            body: page::render(&fresh(shared)),
+            body: page::render(&fresh(shared)).into_bytes(),
         },
         "/debug/memory" => memory_page,
         _ => return Reply::text(404, "not found\n"),
@@ -129,13 +123,17 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
+    let body = body.into_bytes();
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
 }
 
 fn memory_page(shared: &Shared) -> Reply {
     let parts = memory::Parts::read(None);
-    let sqlite_bytes = crate::os::sqlite_bytes();
-    Reply::text(200, memory::report(&process::read(None), &parts, sqlite_bytes, &shared.status()))
+    let own = memory::Own {
+        allocated_bytes: crate::os::allocated_bytes(),
+        connections_bytes_max: Some(super::BYTES_MAX),
+    };
+    Reply::text(200, memory::report(&process::read(None), &parts, &own, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.

@@ -30,6 +30,8 @@ pub fn status_json(status: &Status) -> String {
         let _ = write!(out, r#"{{"used":{},"slots":{}}}"#, counts.vip_used, status.vip_slots);
     });
     field(&mut out, ",", "last_poll", |out| instant(out, status.last_poll_ms));
+    let intake = if status.webhook { "webhook" } else { "polling" };
+    field(&mut out, ",", "intake", |out| quoting::json(out, intake));
     field(&mut out, ",", "keys", |out| keys_json(out, &status.keys));
     field(&mut out, ",", "quota", |out| list(out, &status.quota, quota_json));
     field(&mut out, ",", "lasts", |out| {
@@ -101,6 +103,7 @@ fn sync_json(out: &mut String, status: &Status) {
     field(out, "{", "enabled", |out| number(out, sync.enabled));
     field(out, ",", "pending", |out| by_table(out, &sync.pending));
     field(out, ",", "parked", |out| by_table(out, &sync.parked));
+    field(out, ",", "parked_reason", |out| quoting::json(out, &sync.parked_reason));
     field(out, ",", "last_success", |out| instant(out, sync.last_success_ms));
     field(out, ",", "last_error", |out| match &sync.last_error {
         Some(text) => quoting::json(out, text),

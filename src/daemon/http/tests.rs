@@ -1,9 +1,11 @@
+use super::listen::CONNECTIONS_MAX;
 use super::*;
 use crate::daemon::clock::Clock;
 use crate::daemon::metrics::Metrics;
 use crate::daemon::snapshot::Intake;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Stream;
+use std::time::Duration;
 
 struct Bench {
     shared: Arc<Shared>,

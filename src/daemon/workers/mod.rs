@@ -6,8 +6,7 @@ mod media;
 use super::clock;
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::live::Told;
-use crate::engine::mask::Masker;
-use crate::json::PageSplitter;
+use crate::json::{self, PageSplitter};
 use crate::net::Net;
 use crate::store::outbox::{Kind, Sending};
 use crate::types::model::{ModelFailure, Reply};
@@ -17,7 +16,7 @@ use crate::wire::telegram::{self, TelegramError};
 use crate::wire::{NetError, Request};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Bytes of updates taken from one page; the rest is asked for again. A page may be 4 MiB.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
@@ -28,10 +27,10 @@ const REPLY_BYTES_MAX: usize = 256 * 1024;
 pub struct Tools {
     /// The door.
     pub net: Net,
-    /// For updates that cannot be read and are kept for the operator.
-    pub masker: Masker,
     /// Writes to Telegram and Supabase become log lines.
     pub dry_run: bool,
+    /// How far the system's clock was ahead of Telegram's at the last poll; [`i64::MIN`] unknown.
+    pub ahead_ms: AtomicI64,
 }
 
 /// Runs one job to its end; blocking. What happens before the end goes to `report`.
@@ -55,6 +54,15 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
             let result = call(tools, &telegram::delete_webhook()).map(|_| true);
             Event::Ready(SetupResult::WebhookGone(result))
         }
+        Job::SetWebhook { url, secret, connections } => {
+            let request = telegram::set_webhook(&url, &secret, connections);
+            Event::Ready(SetupResult::WebhookSet(call(tools, &request).map(drop)))
+        }
+        Job::WebhookInfo => {
+            let result = call(tools, &telegram::get_webhook_info());
+            let result = result.map(|reply| telegram::read_webhook_info(&reply));
+            Event::Ready(SetupResult::WebhookInfo(result))
+        }
         Job::Sync(request) => {
             Event::Synced(tools.net.supabase(&request, super::SYNC_REPLY_BYTES_MAX))
         }
@@ -74,14 +82,20 @@ fn me(tools: &Tools) -> Result<(User, bool), SendFailure> {
 }
 
 /// A call that changes nothing, or whose change the dry run needs too.
-fn call(tools: &Tools, request: &Request) -> Result<crate::json::Value, SendFailure> {
+fn call(tools: &Tools, request: &Request) -> Result<json::Value, SendFailure> {
     let response = tools.net.telegram(request, REPLY_BYTES_MAX).map_err(SendFailure::Net)?;
     telegram::read_reply(&response).map_err(SendFailure::Telegram)
 }
 
-fn write(tools: &Tools, request: &Request) -> Result<Option<crate::json::Value>, SendFailure> {
+fn write(tools: &Tools, request: &Request) -> Result<Option<json::Value>, SendFailure> {
     if tools.dry_run {
-        log::info!("dry run: {} not sent", request.path);
+        let body = request.body.as_deref().and_then(|body| json::parse(body.as_bytes()).ok());
+        let chat = body.as_ref().and_then(|body| body.at("chat_id").i64());
+        let to = chat.map(|chat| format!(" to chat {chat}")).unwrap_or_default();
+        log::info!(
+            target: "dry_run", method = request.path.as_str(), chat = chat.unwrap_or(0);
+            "dry run: {}{to} not sent", request.path
+        );
         return Ok(None);
     }
     call(tools, request).map(Some)
@@ -110,7 +124,7 @@ fn poll(
                     return;
                 }
                 bytes += element.len();
-                match fetched(tools, &element) {
+                match fetched(&element) {
                     Some(update) => updates.push(update),
                     None => numberless = true,
                 }
@@ -125,6 +139,9 @@ fn poll(
             }
         })
         .map_err(PollFailure::Net);
+    if let Some(theirs_ms) = response.as_ref().ok().and_then(|response| response.date_ms) {
+        tools.ahead_ms.store(clock::system_ms() - theirs_ms, Ordering::Relaxed);
+    }
     // A page that breaks off after some updates is still good for those.
     if !updates.is_empty() {
         return Ok(updates);
@@ -141,21 +158,19 @@ fn poll(
     telegram::read_reply(&response).map(|_| Vec::new()).map_err(PollFailure::Telegram)
 }
 
-fn fetched(tools: &Tools, element: &crate::json::Element<'_>) -> Option<Fetched> {
+/// One update as it came; none where it has no number to be known by.
+pub(super) fn fetched(element: &json::Element<'_>) -> Option<Fetched> {
     let (id, incoming) = match element {
-        crate::json::Element::Whole(bytes) => match telegram::read_update(bytes) {
+        json::Element::Whole(bytes) => match telegram::read_update(bytes) {
             Ok(incoming) => (incoming.id, Ok(incoming)),
             Err(error) => (error.update_id?, Err(error.why)),
         },
-        crate::json::Element::TooLarge { update_id, bytes } => {
+        json::Element::TooLarge { update_id, bytes } => {
             (UpdateId((*update_id)?), Err(format!("larger than this program reads: {bytes} bytes")))
         }
     };
     let raw = match (&incoming, element) {
-        (Err(_), crate::json::Element::Whole(bytes)) => {
-            let text = String::from_utf8_lossy(bytes).into_owned();
-            tools.masker.mask(&text).unwrap_or(text)
-        }
+        (Err(_), json::Element::Whole(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),
     };
     Some(Fetched { id, incoming, raw })

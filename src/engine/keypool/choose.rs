@@ -226,6 +226,12 @@ impl Pool {
                 search.wait(known.bench.until_ms, "the model is overloaded");
                 continue;
             }
+            if known.held_until_ms > moment.now_ms && !key.declared {
+                search.any_open = true;
+                search
+                    .wait(known.held_until_ms, "keys that seem to share it were used up for today");
+                continue;
+            }
             if known.unproven_until_ms > moment.now_ms && !pair.is_proven() && !search.gamble {
                 search.unproven = true;
                 continue;

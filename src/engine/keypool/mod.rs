@@ -21,7 +21,7 @@ mod view;
 mod tests;
 
 pub use choose::{Choice, Pick, Want};
-pub use rows::{BenchRow, Changes, DayRow, KeyRow, LedgerRows, QuotaRow, ReservationRow};
+pub use rows::{ApartRow, BenchRow, Changes, DayRow, KeyRow, LedgerRows, QuotaRow, ReservationRow};
 pub use settings::{KeySpec, Limit, PoolSettings};
 pub use settle::{Effects, Lease, Notice, Step};
 pub use view::KeyView;
@@ -78,6 +78,10 @@ struct Model {
     /// Until when projects that never used it are left alone, because others have just been told
     /// that they have none of it.
     unproven_until_ms: UnixMs,
+    /// Keys without a declared project whose day it refused in a row though they had hardly used it,
+    /// and until when no further one is tried: they seem to share what is used up.
+    spent_in_a_row: u32,
+    held_until_ms: UnixMs,
 }
 
 /// A request in flight.
@@ -93,6 +97,7 @@ struct Open {
 #[derive(Clone, Debug, Default)]
 struct Dirty {
     keys: BTreeSet<usize>,
+    aparts: BTreeSet<(usize, usize)>,
     quotas: BTreeSet<usize>,
     days: BTreeSet<usize>,
     benches: BTreeSet<usize>,
@@ -121,6 +126,10 @@ pub struct Pool {
     /// The pause of the whole pool.
     pause: Bench,
     refusals: VecDeque<Refusal>,
+    /// Keys seen not to share a project, smaller position first, with the day of that.
+    apart: BTreeMap<(usize, usize), i64>,
+    /// When today's quota of a model refused a key first, by model and key.
+    spent: BTreeMap<(usize, usize), UnixMs>,
     region_told: bool,
     dirty: Dirty,
     /// Keys that the settings do not name any more; kept so that they may come back.
@@ -196,6 +205,8 @@ impl Pool {
                 table: settings::built_in(&name),
                 bench: Bench::default(),
                 unproven_until_ms: 0,
+                spent_in_a_row: 0,
+                held_until_ms: 0,
                 name,
             })
             .collect();
@@ -212,12 +223,16 @@ impl Pool {
             last_reservation: rows.last_reservation,
             pause: Bench::default(),
             refusals: VecDeque::new(),
+            apart: BTreeMap::new(),
+            spent: BTreeMap::new(),
             region_told: false,
             dirty: Dirty::default(),
             strangers: known.into_values().collect(),
             settings,
         };
+        pool.remember_apart(&rows.aparts);
         pool.remember(&rows.quotas, &rows.days, &rows.reservations, &rows.benches, now);
+        pool.remember_spent(now);
         pool
     }
 
@@ -230,6 +245,7 @@ impl Pool {
         pool.dirty.reservations.clone_from(&self.dirty.reservations);
         pool.dirty.ended_days.clone_from(&self.dirty.ended_days);
         pool.dirty.keys = (0..pool.keys.len()).collect();
+        pool.dirty.aparts = pool.apart.keys().copied().collect();
         pool.dirty.quotas =
             (0..pool.pairs.len()).filter(|at| pool.pair_of(*at).is_known()).collect();
         pool.dirty.days = (0..pool.pairs.len()).filter(|at| pool.pair_of(*at).day != 0).collect();
@@ -260,6 +276,7 @@ impl Pool {
                 .filter_map(|at| self.keys.get(*at))
                 .map(|key| key.row.clone())
                 .collect(),
+            aparts: dirty.aparts.iter().filter_map(|pair| self.apart_row(*pair)).collect(),
             quotas: dirty.quotas.iter().filter_map(|at| self.quota_row(*at)).collect(),
             days: dirty.ended_days,
             reservations: dirty.reservations.into_values().collect(),
@@ -292,7 +309,19 @@ impl Pool {
         for model in &mut self.models {
             if let Some(before) = old.models.iter().find(|old| old.name == model.name) {
                 model.unproven_until_ms = before.unproven_until_ms;
+                model.spent_in_a_row = before.spent_in_a_row;
+                model.held_until_ms = before.held_until_ms;
                 model.bench.keep_memory_of(&before.bench);
+            }
+        }
+        for ((model, key), at_ms) in &old.spent {
+            let name = old.models.get(*model).map(|model| &model.name);
+            let model = self.models.iter().position(|model| Some(&model.name) == name);
+            let fingerprint = old.fingerprint(*key);
+            let key =
+                self.keys.iter().position(|key| Some(&key.row.fingerprint) == fingerprint.as_ref());
+            if let (Some(model), Some(key)) = (model, key) {
+                self.spent.insert((model, key), *at_ms);
             }
         }
         self.pause.keep_memory_of(&old.pause);
@@ -402,6 +431,7 @@ impl Pool {
         keys.extend(self.strangers.iter().cloned());
         LedgerRows {
             keys,
+            aparts: self.apart.keys().filter_map(|pair| self.apart_row(*pair)).collect(),
             quotas: (0..self.pairs.len()).filter_map(|at| self.quota_row(at)).collect(),
             days: (0..self.pairs.len()).filter_map(|at| self.day_row(at)).collect(),
             reservations,

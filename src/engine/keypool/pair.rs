@@ -336,3 +336,8 @@ impl Pair {
         })
     }
 }
+
+/// A rest that doubles with each time in a row.
+pub(super) fn doubled(first_ms: i64, times: u32, max_ms: i64) -> i64 {
+    first_ms.saturating_mul(1 << times.min(20)).min(max_ms)
+}

@@ -2,24 +2,40 @@
 //! that is believed.
 //! May not: touch keys whose project is declared.
 //!
-//! Keys are joined when the same day's quota refuses them shortly after each other, the count of one
-//! alone does not explain it, and their counts together do. Sums beyond the limit refute it. (A
-//! minute's quota proves too little: any two busy projects look joined by it.) A join is
-//! believed until the end of the day, the next time for two days, then four …: when it was wrong it
-//! costs a day, and it is undone by itself or by `revive`.
+//! Two facts decide. A key that is answered a while after the day of another was used up does not
+//! share its project: that is remembered for long, because projects do not change. And the counts of
+//! all keys of one project together explain its refusal. So keys are joined when the same day's quota
+//! has refused them, nothing speaks against it, and all that may belong to them is together no more
+//! than the limit and explains it; with more candidates than that, only time tells. (A minute's quota
+//! proves too little: any two busy projects look joined by it.) A join is believed until the end of
+//! the day, the next time for two days, then four …: when it was wrong it costs a day, and it is
+//! undone by itself or by `revive`.
 
 use super::Pool;
 use super::bench::Refusal;
-use super::pair::Moment;
-use super::settle::{Notice, number};
-use crate::types::MINUTE_MS;
+use super::pair::{Moment, Reason};
+use super::rows::ApartRow;
+use super::settle::{Lease, Notice, number};
+use crate::calendar::pacific_day;
+use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 
-/// Refusals by a day's quota that are so close may have one cause.
-const CLOSE_MS: i64 = 10 * MINUTE_MS;
-/// Together they explain the refusal from this part of the limit on, in tenths.
+/// An answer to a request sent so long after the other's refusal proves that they do not share it.
+const APART_AFTER_MS: i64 = MINUTE_MS;
+/// So often the proof is dated anew, in days.
+const APART_AGAIN_DAYS: i64 = 16;
+/// Pairs of keys remembered; beyond, nothing new is learned: that many keys are declared.
+const APART_MAX: usize = 20_000;
+/// Together they explain the refusal from this part of the limit on, in tenths …
 const EXPLAINS_TENTHS: u64 = 6;
-/// Counts may be above Gemini's by requests in flight or lost.
+/// … and leave nothing unexplained from this one on: then those not refused yet belong to them too.
+const COMPLETE_TENTHS: u64 = 9;
+/// Counts may be above Gemini's by requests in flight or lost: so many, and one in so many.
 const SLACK: u64 = 2;
+const SLACK_ONE_IN: u64 = 50;
+/// From so many such refusals in a row on, the others are held back: so long, four times as long each time.
+const HOLD_FROM: u32 = 4;
+const HOLD_MS_MIN: i64 = 15 * SECOND_MS;
+const HOLD_MS_MAX: i64 = HOUR_MS;
 /// The longest time that an inference is believed: 2^5 days.
 const BELIEF_LOG2_MAX: u32 = 5;
 
@@ -35,23 +51,30 @@ impl Pool {
         }
         let count_of =
             |project| u64::from(self.pair_of(self.pair_at(project, model)).used_on(moment.day));
-        let mut sum = count_of(project);
-        let mut group = vec![(project, sum)];
-        for other in self.refusals.iter().rev() {
-            let other_project = self.project_of_pair(other.pair);
-            let same = other.day
-                && other.at_ms >= moment.now_ms - CLOSE_MS
-                && other.limit == refusal.limit
-                && self.model_of_pair(other.pair) == model;
-            let is_new = group.iter().all(|(known, _)| *known != other_project);
-            let count = count_of(other_project);
-            if same && is_new && sum + count <= limit + SLACK && self.is_inferable(other_project) {
-                group.push((other_project, count));
-                sum += count;
+        let own = count_of(project);
+        // All that may belong to it, and of these what the same quota has refused as well.
+        let (mut all, mut refused) = (vec![(project, own)], vec![(project, own)]);
+        for other in self.live_projects() {
+            let count = count_of(other);
+            if other == project || count == 0 || !self.may_share(project, other) {
+                continue;
+            }
+            all.push((other, count));
+            if self.is_spent(other, model) {
+                refused.push((other, count));
             }
         }
-        let any_quiet = group.iter().any(|(_, count)| count * 2 <= limit);
-        if group.len() < 2 || !any_quiet || sum * 10 < limit * EXPLAINS_TENTHS {
+        let sum = |group: &[(usize, u64)]| group.iter().map(|(_, count)| count).sum::<u64>();
+        let may_be = limit + SLACK + limit / SLACK_ONE_IN;
+        let any_quiet = refused.iter().any(|(_, count)| count * 2 <= limit);
+        if refused.len() < 2 || !any_quiet || sum(&all) > may_be {
+            return Vec::new();
+        }
+        let group = if sum(&all) * 10 >= limit * COMPLETE_TENTHS { all } else { refused };
+        let agree = group.iter().all(|(one, _)| {
+            group.iter().all(|(other, _)| one == other || self.may_share(*one, *other))
+        });
+        if !agree || sum(&group) * 10 < limit * EXPLAINS_TENTHS {
             return Vec::new();
         }
         let Some((target, _)) = group.iter().copied().max_by_key(|(_, count)| *count) else {
@@ -62,6 +85,116 @@ impl Pool {
             notices.extend(self.join(other, target, moment.day));
         }
         notices
+    }
+
+    /// Many keys refused one after the other though each has hardly used the model share what is used
+    /// up, whichever of them belong together: the others are tried one by one and ever more rarely.
+    pub(super) fn hold_by(&mut self, key: usize, model: usize, quiet: bool, moment: Moment) {
+        self.spent.entry((model, key)).or_insert(moment.now_ms);
+        let is_inferable = self.keys.get(key).is_some_and(|key| !key.declared);
+        let Some(model) = self.models.get_mut(model).filter(|_| quiet && is_inferable) else {
+            return;
+        };
+        model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
+        model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
+    }
+
+    /// What was used up yesterday tells nothing today.
+    pub(super) fn begin_day(&mut self, day: i64) {
+        if self.spent.values().any(|at_ms| pacific_day(*at_ms) < day) {
+            self.spent.clear();
+            for model in &mut self.models {
+                (model.spent_in_a_row, model.held_until_ms) = (0, 0);
+            }
+        }
+    }
+
+    /// A request, sent at that instant, was answered: whoever was used up before shares nothing.
+    pub(super) fn seen_answered(
+        &mut self,
+        lease: &Lease,
+        pair: usize,
+        sent_ms: Option<UnixMs>,
+        moment: Moment,
+    ) {
+        let (key, model, day) = (lease.key, self.model_of_pair(pair), moment.day);
+        let sent_ms = sent_ms.unwrap_or(moment.now_ms);
+        if self.keys.get(key).is_none_or(|key| key.declared) {
+            return;
+        }
+        if let Some(model) = self.models.get_mut(model).filter(|model| model.spent_in_a_row > 0) {
+            (model.spent_in_a_row, model.held_until_ms) = (0, 0);
+        }
+        let others = self.spent.range((model, 0)..=(model, usize::MAX));
+        let proven: Vec<(usize, usize)> = others
+            .filter(|((_, other), at_ms)| *other != key && **at_ms <= sent_ms - APART_AFTER_MS)
+            .filter(|((_, other), _)| self.keys.get(*other).is_some_and(|key| !key.declared))
+            .map(|((_, other), _)| (key.min(*other), key.max(*other)))
+            .collect();
+        for pair in proven {
+            let known = self.apart.get(&pair).copied();
+            let news =
+                known.map_or(self.apart.len() < APART_MAX, |on| on + APART_AGAIN_DAYS <= day);
+            if news {
+                self.apart.insert(pair, day);
+                self.dirty.aparts.insert(pair);
+            }
+        }
+    }
+
+    pub(super) fn remember_apart(&mut self, rows: &[ApartRow]) {
+        for row in rows {
+            let find = |name: &str| self.keys.iter().position(|key| key.row.fingerprint == name);
+            if let (Some(one), Some(other)) = (find(&row.one), find(&row.other)) {
+                self.apart.insert((one.min(other), one.max(other)), row.day);
+            }
+        }
+    }
+
+    /// What rests for the day was refused before now; when, no row tells.
+    pub(super) fn remember_spent(&mut self, now: Now) {
+        let moment = Moment::of(now);
+        let keys = self.keys.iter().enumerate().filter(|(_, key)| !key.declared);
+        let keys: Vec<_> = keys.map(|(at, key)| (at, key.project)).collect();
+        for (at, project) in keys {
+            for model in 0..self.models.len() {
+                let pair = self.pair_of(self.pair_at(project, model));
+                if pair.reason == Reason::Day && pair.until_ms > now.unix_ms {
+                    let quiet = pair.is_quiet(self.limits_of(pair, model), true, moment);
+                    self.spent.insert((model, at), now.unix_ms);
+                    if let Some(model) = self.models.get_mut(model).filter(|_| quiet) {
+                        model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
+                        model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn apart_row(&self, pair: (usize, usize)) -> Option<ApartRow> {
+        let (one, other) = (self.fingerprint(pair.0)?, self.fingerprint(pair.1)?);
+        let day = *self.apart.get(&pair)?;
+        let (one, other) = if one < other { (one, other) } else { (other, one) };
+        Some(ApartRow { one, other, day })
+    }
+
+    fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
+        let keys = self.keys.iter().enumerate();
+        keys.filter(move |(_, key)| key.project == project).map(|(at, _)| at)
+    }
+
+    /// Today's quota of the model has refused a key of it.
+    fn is_spent(&self, project: usize, model: usize) -> bool {
+        self.keys_on(project).any(|key| self.spent.contains_key(&(model, key)))
+    }
+
+    /// Nothing speaks against these being one project.
+    fn may_share(&self, one: usize, other: usize) -> bool {
+        self.is_inferable(one)
+            && self.is_inferable(other)
+            && self.keys_on(one).all(|a| {
+                self.keys_on(other).all(|b| !self.apart.contains_key(&(a.min(b), a.max(b))))
+            })
     }
 
     /// No key of it has a declared project.
@@ -152,4 +285,11 @@ impl Pool {
         }
         true
     }
+}
+
+fn held_until_ms(refused_in_a_row: u32, moment: Moment) -> UnixMs {
+    refused_in_a_row.checked_sub(HOLD_FROM).map_or(0, |times| {
+        let hold_ms = (HOLD_MS_MIN << (2 * times.min(8))).min(HOLD_MS_MAX);
+        (moment.now_ms + hold_ms).min(moment.midnight_ms)
+    })
 }

@@ -36,6 +36,17 @@ pub struct KeyRow {
     pub last_used_ms: UnixMs,
 }
 
+/// Two keys that were seen not to share a project.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApartRow {
+    /// The fingerprint that sorts first.
+    pub one: String,
+    /// The other.
+    pub other: String,
+    /// The Pacific day on which that was seen last.
+    pub day: i64,
+}
+
 /// What is known of a (project, model) pair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QuotaRow {
@@ -119,6 +130,8 @@ pub struct BenchRow {
 pub struct LedgerRows {
     /// Known keys, those no longer in the settings included.
     pub keys: Vec<KeyRow>,
+    /// Keys known not to share a project.
+    pub aparts: Vec<ApartRow>,
     /// Known pairs.
     pub quotas: Vec<QuotaRow>,
     /// Days from yesterday on.
@@ -137,6 +150,8 @@ pub struct Changes {
     /// To insert or replace.
     pub keys: Vec<KeyRow>,
     /// To insert or replace.
+    pub aparts: Vec<ApartRow>,
+    /// To insert or replace.
     pub quotas: Vec<QuotaRow>,
     /// To insert or replace.
     pub days: Vec<DayRow>,
@@ -150,6 +165,7 @@ impl Changes {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+            && self.aparts.is_empty()
             && self.quotas.is_empty()
             && self.days.is_empty()
             && self.reservations.is_empty()

@@ -146,7 +146,7 @@ impl PoolSettings {
     }
 
     /// The groups of a role in the order they are tried, without the reserve.
-    pub(super) fn groups_of(&self, role: Role) -> Vec<Group> {
+    pub fn groups_of(&self, role: Role) -> Vec<Group> {
         use Group::{A, B, C, D, Ungrouped};
         let own: &[Group] = match role {
             Role::Owner => &[A],

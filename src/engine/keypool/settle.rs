@@ -2,8 +2,9 @@
 //! May not: choose, send, or judge the question itself.
 
 use super::bench::Refusal;
-use super::pair::{Moment, Reason};
+use super::pair::{Moment, Reason, doubled};
 use super::{Open, Pick, Pool};
+use crate::calendar::pacific_day;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
 use crate::types::{DAY_MS, Group, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 use std::fmt;
@@ -207,7 +208,10 @@ impl Pool {
             self.settled_reservation(lease.id, &row, never_used);
         }
         match result {
-            Ok(_) => self.answered(&lease, at, moment),
+            Ok(_) => {
+                self.seen_answered(&lease, at, open.map(|open| open.at_ms), moment);
+                self.answered(&lease, at, moment)
+            }
             Err(failure) => self.failed(&lease, at, failure, moment),
         }
     }
@@ -265,7 +269,7 @@ impl Pool {
                 Step::OtherModel
             }
             ModelFailure::Quota(hit) => {
-                effects.notices = self.quota_refused(at, hit, moment);
+                effects.notices = self.quota_refused(lease.key, at, hit, moment);
                 if hit.window == Window::Unknown {
                     Step::Later { after_ms: LATER_MS }
                 } else {
@@ -298,7 +302,13 @@ impl Pool {
         effects
     }
 
-    fn quota_refused(&mut self, at: usize, hit: &QuotaHit, moment: Moment) -> Vec<Notice> {
+    fn quota_refused(
+        &mut self,
+        key: usize,
+        at: usize,
+        hit: &QuotaHit,
+        moment: Moment,
+    ) -> Vec<Notice> {
         let now_ms = moment.now_ms;
         let model = self.model_of_pair(at);
         let Some(pair) = self.pairs.get_mut(at) else { return Vec::new() };
@@ -345,6 +355,9 @@ impl Pool {
         let limit = if day { limits.rpd } else { limits.rpm }.filter(|_| named);
         let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit };
         self.remember_refusal(refusal);
+        if day {
+            self.hold_by(key, model, quiet, moment);
+        }
         // Keys that turn out to share a project are one project to the storm guard.
         let mut notices = self.join_by(&refusal, moment);
         notices.extend(self.storm(now_ms).map(|until_ms| Notice::Storm { until_ms }));
@@ -416,6 +429,7 @@ impl Pool {
                 self.settled_reservation(id, &open, false);
             }
         }
+        self.begin_day(moment.day);
         self.end_inferences(moment.day);
     }
 
@@ -439,7 +453,7 @@ impl Pool {
     fn settled_reservation(&mut self, id: i64, open: &Open, void: bool) {
         let at_ms = if void { 0 } else { open.at_ms };
         self.open.insert(id, Open { at_ms, ..open.clone() });
-        self.write_reservation(id, crate::calendar::pacific_day(open.at_ms), true);
+        self.write_reservation(id, pacific_day(open.at_ms), true);
         self.open.remove(&id);
     }
 }
@@ -447,10 +461,6 @@ impl Pool {
 /// A key's number as people see it.
 pub(super) fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1)
-}
-
-fn doubled(first_ms: i64, times: u32, max_ms: i64) -> i64 {
-    first_ms.saturating_mul(1 << times.min(20)).min(max_ms)
 }
 
 /// Failures after which Gemini has counted nothing. Whatever is doubtful counts.

@@ -178,7 +178,19 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             format!("Synchronisation started, {pending} rows to send. See /status for progress.")
         }
         Speech::SyncOff => "Supabase is not set; the data stays on this machine.".to_owned(),
-        Speech::ReloadDone => "The settings were read again and are in effect.".to_owned(),
+        Speech::ReloadDone { changed: "", later: "" } => {
+            "The settings were read again: nothing has changed.".to_owned()
+        }
+        Speech::ReloadDone { changed, later } => {
+            let mut text = "The settings were read again.".to_owned();
+            if !changed.is_empty() {
+                text.push_str(&format!("\nIn effect now: {changed}."));
+            }
+            if !later.is_empty() {
+                text.push_str(&format!("\nOnly after a restart: {later}."));
+            }
+            text
+        }
         Speech::ReloadFailed { why } => format!(
             "The settings have a mistake, so the old ones stay in effect:\n{why}\nPlease correct it and send /reload again."
         ),
@@ -212,11 +224,15 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::DiskLow { free } => format!(
             "⚠️ Only {free} of disk space is left. Please make room soon, or I can't save new messages."
         ),
+        Speech::ClockWrong { by, ahead } => format!(
+            "⚠️ This machine's clock is {by} {} Telegram's. Please set it (timedatectl set-ntp true): beyond five minutes connections fail.",
+            if *ahead { "ahead of" } else { "behind" }
+        ),
         Speech::Restarted => {
             "I stopped unexpectedly and am back. Every message I had taken is still here and will be answered. If it keeps happening, please look at the log.".to_owned()
         }
         Speech::NewVersion { version } => {
-            format!("Version {version} is available. Make a backup before upgrading: svs-bot backup FILE")
+            format!("I now run version {version}. If something looks wrong, svs-bot check and the log tell more.")
         }
     }
 }

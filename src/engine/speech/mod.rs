@@ -215,7 +215,7 @@ pub enum Speech<'a> {
     /// `/sync` without Supabase.
     SyncOff,
     /// `/reload`
-    ReloadDone,
+    ReloadDone { changed: &'a str, later: &'a str },
     /// `/reload` of a bad file.
     ReloadFailed { why: &'a str },
     /// To the new owner.
@@ -246,6 +246,8 @@ pub enum Speech<'a> {
     SyncParked { rows: u64 },
     /// To the owner.
     DiskLow { free: &'a str },
+    /// To the owner: the machine's clock differs from Telegram's.
+    ClockWrong { by: &'a str, ahead: bool },
     /// To the owner.
     Restarted,
     /// To the owner.

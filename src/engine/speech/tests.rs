@@ -83,7 +83,8 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::QuotaLasts { tier: Tier::Lite, until: None, now: true },
         Speech::SyncStarted { pending: 4 },
         Speech::SyncOff,
-        Speech::ReloadDone,
+        Speech::ReloadDone { changed: "", later: "" },
+        Speech::ReloadDone { changed: "WORKERS, VIP_IDS", later: "HTTP_ADDR" },
         Speech::ReloadFailed { why: "WORKERS: got 0, want 1 to 128" },
         Speech::OwnerPaired,
         Speech::KnockOwner { user, name: "Ana" },
@@ -99,6 +100,8 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::SyncRecovered,
         Speech::SyncParked { rows: 2 },
         Speech::DiskLow { free: "90 MB" },
+        Speech::ClockWrong { by: "2m 5s", ahead: true },
+        Speech::ClockWrong { by: "2m 5s", ahead: false },
         Speech::Restarted,
         Speech::NewVersion { version: "2.0" },
     ];

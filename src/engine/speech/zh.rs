@@ -148,7 +148,17 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::QuotaLasts { tier, .. } => format!("{}：照目前的速度今天够用", tier.name()),
         Speech::SyncStarted { pending } => format!("已开始同步，待发送 {pending} 条。用 /status 查看进展。"),
         Speech::SyncOff => "没有设置 Supabase，数据只保存在本机。".to_owned(),
-        Speech::ReloadDone => "设置已重新读取并生效。".to_owned(),
+        Speech::ReloadDone { changed: "", later: "" } => "设置已重新读取，没有变化。".to_owned(),
+        Speech::ReloadDone { changed, later } => {
+            let mut text = "设置已重新读取。".to_owned();
+            if !changed.is_empty() {
+                text.push_str(&format!("\n现已生效：{changed}。"));
+            }
+            if !later.is_empty() {
+                text.push_str(&format!("\n重启后生效：{later}。"));
+            }
+            text
+        }
         Speech::ReloadFailed { why } => format!("设置有误，继续沿用原来的设置：\n{why}\n改好后请再发一次 /reload。"),
         Speech::OwnerPaired => "配对成功，你现在是我的主人了。发送 /help 查看可用的命令。".to_owned(),
         Speech::KnockOwner { user, name } => format!("{name}（{user}）想和我聊天，要允许吗？"),
@@ -174,8 +184,12 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             format!("⚠️ 有 {rows} 条记录被 Supabase 拒收，已搁置。用 svs-bot check 查看原因，处理好之后运行 svs-bot sync --retry-parked 重发。")
         }
         Speech::DiskLow { free } => format!("⚠️ 磁盘只剩 {free}，请尽快清理，否则我将无法保存新消息。"),
+        Speech::ClockWrong { by, ahead } => format!(
+            "⚠️ 本机时钟比 Telegram {} {by}，请校准（timedatectl set-ntp true）；相差超过五分钟会无法连接。",
+            if *ahead { "快" } else { "慢" }
+        ),
         Speech::Restarted => "我刚才意外停止，现在已经恢复。之前收到的消息都还在，会继续回答。如果反复出现，请查看日志。".to_owned(),
-        Speech::NewVersion { version } => format!("有新版本 {version} 可用。升级前请先备份：svs-bot backup 文件名"),
+        Speech::NewVersion { version } => format!("我已升级到版本 {version}。如有异常，请查看 svs-bot check 和日志。"),
     }
 }
 

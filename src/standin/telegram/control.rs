@@ -3,7 +3,7 @@
 //!
 //! `POST /control/NAME` with a JSON object, or with one object a line for `push`. Names:
 //! `push` an update · `text {chat, user, text | fields}` · `chat {id, …}` · `user {id, …}` ·
-//! `file {file_id, path, text | size}` · `fault {method, chat, times, …}` · `clear_faults` ·
+//! `deliver {to}` (where a webhook's deliveries go) · `file {file_id, path, text | size}` · `fault {method, chat, times, …}` · `clear_faults` ·
 //! `sent {after, limit}` · `wait {total, timeout_ms}` · `calls {limit}` · `state` · `totals` ·
 //! `html {text}` (what the parser makes of a text).
 
@@ -89,6 +89,10 @@ impl Inner {
                 lock(&self.state).push_fault(read_fault(asked)?);
                 Some(done)
             }
+            "deliver" => {
+                asked.at("to").text()?.clone_into(&mut lock(&self.state).deliver_to);
+                Some(done)
+            }
             "clear_faults" => {
                 lock(&self.state).clear_faults();
                 Some(done)
@@ -161,6 +165,8 @@ impl Inner {
                 ("sent_total", big(state.sent_total)),
                 ("calls_total", big(state.calls_total)),
                 ("webhook", state.webhook.as_str().into()),
+                ("webhook_hits", big(state.webhook_hits)),
+                ("deliveries_total", big(state.deliveries_total)),
                 ("commands", menus(&state.commands)),
             ]),
             _ => return None,

@@ -1,8 +1,9 @@
 //! Owns: the Bot API as the server behind api.telegram.org answers it (api-reference A).
 //! May not: parse what the bot would send as Markdown; the bot sends HTML.
-//! Invariant: an update leaves the queue only when a higher offset confirms it.
+//! Invariant: an update leaves the queue only when a higher offset confirms it, or a webhook takes it.
 
 mod control;
+mod deliver;
 mod methods;
 mod params;
 mod poll;

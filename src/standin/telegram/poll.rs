@@ -125,7 +125,12 @@ impl State {
             return Err(Refusal::bad(text));
         }
         self.allow(params);
+        if self.webhook != url {
+            self.webhook_error = (0, String::new());
+        }
         self.webhook = url.to_owned();
+        self.webhook_secret = params.get("secret_token").to_owned();
+        self.webhook_connections = params.int("max_connections", 40, 1, 100);
         self.webhook_hits += 1;
         self.drop_pending(params);
         Ok("true".into())
@@ -149,6 +154,13 @@ impl State {
             ("has_custom_certificate", false.into()),
             ("pending_update_count", self.updates.len().into()),
         ]);
+        if !self.webhook.is_empty() {
+            info.set("max_connections", self.webhook_connections);
+        }
+        if self.webhook_error.0 != 0 {
+            info.set("last_error_date", self.webhook_error.0);
+            info.set("last_error_message", self.webhook_error.1.as_str());
+        }
         if !self.allowed.is_empty() {
             let names: Vec<Data> = self.allowed.iter().map(|name| name.as_str().into()).collect();
             info.set("allowed_updates", names);

@@ -184,6 +184,11 @@ pub(super) struct Stored {
 pub(super) struct Update {
     pub(super) id: i64,
     pub(super) json: String,
+    /// Deliveries keep the order of a chat.
+    pub(super) chat: i64,
+    pub(super) under_way: bool,
+    pub(super) tries: u32,
+    pub(super) not_before_ms: i64,
 }
 
 pub(super) struct State {
@@ -195,6 +200,14 @@ pub(super) struct State {
     pub(super) allowed: Vec<String>,
     pub(super) webhook: String,
     pub(super) webhook_hits: u64,
+    pub(super) webhook_secret: String,
+    pub(super) webhook_connections: i64,
+    /// Unix seconds and words of the last failed delivery.
+    pub(super) webhook_error: (i64, String),
+    /// Where deliveries really go; empty: nowhere.
+    pub(super) deliver_to: String,
+    pub(super) delivering: bool,
+    pub(super) deliveries_total: u64,
     pub(super) poll: super::poll::Poll,
     chats: BTreeMap<i64, Chat>,
     users: BTreeMap<i64, Data>,
@@ -231,6 +244,12 @@ impl State {
             allowed: Vec::new(),
             webhook: String::new(),
             webhook_hits: 0,
+            webhook_secret: String::new(),
+            webhook_connections: 40,
+            webhook_error: (0, String::new()),
+            deliver_to: String::new(),
+            delivering: false,
+            deliveries_total: 0,
             poll: super::poll::Poll::default(),
             chats: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -375,7 +394,12 @@ impl State {
         if UPDATES_MAX <= self.updates.len() {
             self.updates.pop_front();
         }
-        self.updates.push_back(Update { id, json: update.render() });
+        let body = update.at(&kind);
+        let place = if *body.at("chat") == Data::Null { body.at("message") } else { body };
+        let chat = place.at("chat").at("id").int().unwrap_or(0);
+        let json = update.render();
+        let fresh = Update { id, json, chat, under_way: false, tries: 0, not_before_ms: 0 };
+        self.updates.push_back(fresh);
         Some(id)
     }
 

@@ -80,6 +80,21 @@ fn no_reply(error: &NetError) -> Fault {
     }
 }
 
+/// A refused row's reason, which begins with PostgreSQL's code, in words and with what to do.
+pub fn meaning(why: &str) -> &'static str {
+    match why.get(..5).unwrap_or(why) {
+        "23502" => "a column of the table takes no null",
+        "23503" => "a foreign key wants a row that is not there",
+        "23505" | "23P01" => "another row has the same unique value",
+        "23514" => "a check constraint of the table refuses the value",
+        "22001" => "a text is too long for its column",
+        "22003" => "a number is too large for its column",
+        "P0001" => "a trigger of the table raised an error",
+        "413 t" => "the row is too large",
+        _ => "the table refuses the value",
+    }
+}
+
 /// What an error body says, as far as it may be repeated.
 #[derive(Debug, Default)]
 struct Body {

@@ -46,22 +46,6 @@ pub const REGISTRY_COLUMNS: &[&str] = &[
     "created_at",
 ];
 
-/// How a key is presented (api-reference C1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AuthStyle {
-    /// `sb_secret_…`: no JWT, so `apikey` alone.
-    ApiKey,
-    /// A legacy JWT: `apikey` and `Authorization: Bearer`.
-    ApiKeyAndBearer,
-}
-
-impl AuthStyle {
-    /// By the first characters of the key, which is all this room may see of it.
-    pub fn of_prefix(prefix: &str) -> Self {
-        if prefix.starts_with("sb_") { Self::ApiKey } else { Self::ApiKeyAndBearer }
-    }
-}
-
 fn request(method: Method, path: String, prefer: &str, body: Option<String>) -> Request {
     let mut headers = vec![("accept", "application/json".to_owned())];
     if !prefer.is_empty() {
@@ -84,7 +68,12 @@ pub struct Batch {
 impl Batch {
     /// An empty batch of at most `bytes_max` bytes.
     pub fn new(bytes_max: usize) -> Self {
-        Self { body: String::new(), rows: 0, bytes_max }
+        Self::within(String::new(), bytes_max)
+    }
+    /// The same, in memory that an earlier batch has left.
+    pub fn within(mut body: String, bytes_max: usize) -> Self {
+        body.clear();
+        Self { body, rows: 0, bytes_max }
     }
     /// Rows in it.
     pub fn rows(&self) -> usize {
@@ -125,7 +114,7 @@ impl Batch {
         };
         let select = if id_column { "id".to_owned() } else { named_select() };
         let path = format!("chat_history?{conflict}columns={columns}&select={select}");
-        let prefer = format!("{resolution}return=representation,missing=default");
+        let prefer = format!("{resolution}return=representation");
         request(Method::Post, path, &prefer, Some(self.end()))
     }
     /// The insert into `user_registry`; the reply lists the pairs that were new.
@@ -134,7 +123,7 @@ impl Batch {
             "user_registry?on_conflict=user_id,chat_id&columns={}&select=user_id,chat_id",
             REGISTRY_COLUMNS.join(",")
         );
-        let prefer = "resolution=ignore-duplicates,return=representation,missing=default";
+        let prefer = "resolution=ignore-duplicates,return=representation";
         request(Method::Post, path, prefer, Some(self.end()))
     }
 }
@@ -174,16 +163,6 @@ pub fn read_registry(rows: &[RegistryRow], after_id: &str) -> Request {
         list(&users),
         list(&chats),
         after(after_id),
-        read::PAGE_ROWS
-    );
-    request(Method::Get, path, "", None)
-}
-
-/// Which of these remote ids are there, with what tells our row from another's.
-pub fn read_history_marks(remote_ids: &[i64]) -> Request {
-    let path = format!(
-        "chat_history?select=id,chat_id,user_id,created_at&id=in.({})&limit={}",
-        list(remote_ids),
         read::PAGE_ROWS
     );
     request(Method::Get, path, "", None)

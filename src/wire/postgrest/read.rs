@@ -13,7 +13,7 @@ pub const PAGE_ROWS: usize = 1_000;
 pub const LIST_BYTES_MAX: usize = 512 * 1024;
 
 /// What tells a row of ours from another with the same id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryMark {
     /// Remote id.
     pub id: i64,
@@ -23,6 +23,10 @@ pub struct HistoryMark {
     pub user: i64,
     /// Microseconds of the clock on the wall there.
     pub created_us: i64,
+    /// The question.
+    pub message: Option<String>,
+    /// The answer.
+    pub response: Option<String>,
 }
 
 fn rows(body: &[u8]) -> Option<Value> {
@@ -49,7 +53,7 @@ pub fn pairs(body: &[u8]) -> Option<Vec<(UserId, ChatId)>> {
     rows(body)?.root().list().map(pair).collect()
 }
 
-/// Rows of [`super::read_history_marks`].
+/// Rows of [`super::read_history_by_id`].
 pub fn marks(body: &[u8]) -> Option<Vec<HistoryMark>> {
     let mark = |row: Ref<'_>| {
         Some(HistoryMark {
@@ -57,6 +61,8 @@ pub fn marks(body: &[u8]) -> Option<Vec<HistoryMark>> {
             chat: integer(row.at("chat_id"))?,
             user: integer(row.at("user_id"))?,
             created_us: wall_us(row.at("created_at")).unwrap_or(i64::MIN),
+            message: row.at("message_text").str().map(str::to_owned),
+            response: row.at("response_text").str().map(str::to_owned),
         })
     };
     rows(body)?.root().list().map(mark).collect()

@@ -399,6 +399,7 @@ mod tests {
             let response = Response {
                 status: 429,
                 retry_after_s: header,
+                date_ms: None,
                 body: body.as_bytes().to_vec(),
                 content_range: None,
             };

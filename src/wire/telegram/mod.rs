@@ -40,8 +40,8 @@ pub struct Me {
 /// What getWebhookInfo says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WebhookInfo {
-    /// Whether any webhook is set; its URL is nobody's business.
-    pub is_set: bool,
+    /// Where updates are delivered; empty when no webhook is set.
+    pub url: String,
     /// Updates that wait at Telegram.
     pub pending: u32,
     /// Unix seconds of the last delivery error; 0 none.
@@ -103,7 +103,7 @@ pub fn message_id(result: &Value) -> Option<MessageId> {
 /// What getWebhookInfo says.
 pub fn read_webhook_info(result: &Value) -> WebhookInfo {
     WebhookInfo {
-        is_set: result.at("url").str().is_some_and(|url| !url.is_empty()),
+        url: result.at("url").str().unwrap_or_default().to_owned(),
         pending: result.at("pending_update_count").u32().unwrap_or(0),
         last_error_s: result.at("last_error_date").i64().unwrap_or(0),
         last_error: error::cut(result.at("last_error_message").str().unwrap_or_default()),

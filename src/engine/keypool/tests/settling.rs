@@ -347,3 +347,32 @@ fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
         assert_eq!(used(&back, LITE, at(3_000)), 0, "{why}: what was refused is not counted");
     }
 }
+
+#[test]
+fn keys_answered_after_the_other_s_day_was_used_up_are_never_joined() {
+    let keys = "-:aaaa -:bbbb -:cccc";
+    let mut pool = pool(keys);
+    pool.settings.rpm = Limit::Unlimited;
+    let want = want(Role::Owner, Tier::Flash);
+    for n in 0..18 {
+        ask(&mut pool, &want, at(n * 2_000), Ok(&USAGE));
+    }
+    let refused = quota(Window::Day, None, Some(20));
+    // Six each: one is refused, the two others are answered more than a minute after.
+    assert_eq!(ask(&mut pool, &want, at(60_000), Err(&refused)).notices, []);
+    for n in 0..4 {
+        ask(&mut pool, &want, at(121_000 + n * 2_000), Ok(&USAGE));
+    }
+    let rows = pool.to_rows();
+    assert_eq!(rows.aparts.len(), 2, "{:?}", rows.aparts);
+    for pool in [pool, Pool::new(settings(keys), rows, at(200_000))] {
+        let mut pool = pool;
+        for n in 0..2 {
+            let effects = ask(&mut pool, &want, at(300_000 + n * 2_000), Err(&refused));
+            let joined = if n == 0 { 0 } else { 1 };
+            assert_eq!(effects.notices.len(), joined, "{:?}", effects.notices);
+        }
+        let of: Vec<_> = pool.list(at(310_000)).into_iter().map(|view| view.project).collect();
+        assert_eq!(of.iter().collect::<BTreeSet<_>>().len(), 2, "{of:?}");
+    }
+}
