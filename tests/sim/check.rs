@@ -336,9 +336,12 @@ impl Witness {
     pub fn unrest(&self, core: &Core) -> String {
         let of = |sql| count(core, sql, &[]).unwrap_or(-1);
         format!(
-            "{} questions, {} messages, {} rows of history, {} of the registry; in hand {:?}",
+            "{} questions ({} heads to take, due {}), {} messages (due {}), {} rows of history, {} of the registry; in hand {:?}",
             of("SELECT count(*) FROM inbox WHERE state IN (1, 2)"),
+            of("SELECT count(*) FROM inbox WHERE state = 1 AND head = 1"),
+            of("SELECT min(due_ms) FROM inbox WHERE state = 1 AND head = 1"),
             of("SELECT count(*) FROM outbox"),
+            of("SELECT min(due_ms) FROM outbox WHERE state = 0 AND head = 1"),
             of("SELECT count(*) FROM history WHERE sync IN (0, 1)"),
             of("SELECT count(*) FROM registry WHERE sync = 0"),
             core.in_hand()

@@ -73,6 +73,7 @@ pub fn minimised(plan: &Plan, why: &str) -> String {
     )
 }
 
+#[expect(clippy::disallowed_methods, reason = "the way scripts/simulate says how long")]
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }

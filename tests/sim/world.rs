@@ -1,6 +1,9 @@
 //! Owns: the simulated world: the virtual clock, what happens when, the life of the core.
 //! May not: judge (that is `check.rs`).
 
+mod services;
+mod troubles;
+
 use crate::check::Witness;
 use crate::disk;
 use crate::gemini::{self, Gemini, Said};
@@ -188,16 +191,6 @@ impl World {
                 return Err(format!("not at rest: {}", self.witness.unrest(self.core())));
             }
             self.steps += 1;
-            if self.steps.is_multiple_of(5_000) && std::env::var_os("SIM_VERBOSE").is_some() {
-                println!(
-                    "step {} at {} min, wake {}, next {:?}: {}",
-                    self.steps,
-                    (self.now_ms - self.start_ms) / 60_000,
-                    self.wake_ms - self.now_ms,
-                    self.items.len(),
-                    self.witness.unrest(self.core.as_ref().unwrap())
-                );
-            }
             if self.steps > steps_max {
                 return Err("the loop spins".to_owned());
             }
@@ -206,7 +199,12 @@ impl World {
             }
             self.at_once += 1;
             if self.at_once > AT_ONCE_MAX {
-                return Err(format!("{AT_ONCE_MAX} turns at one instant: the loop spins"));
+                let unrest = self.core.as_ref().map(|core| self.witness.unrest(core));
+                let (wake_ms, next) = (self.wake_ms - self.now_ms, self.items.len());
+                return Err(format!(
+                    "{AT_ONCE_MAX} turns at one instant: the loop spins: {} events, wake in {wake_ms} ms, {next} items: {unrest:?}",
+                    self.events.len()
+                ));
             }
             self.now_ms = self.now_ms.max(next);
             match self.items.first_entry() {
@@ -216,7 +214,9 @@ impl World {
                 }
                 _ => {}
             }
-            if self.core.is_some() && (!self.events.is_empty() || self.wake_ms <= self.now_ms) {
+            // After a refused turn the shell waits, unless something new comes.
+            let arrived = self.refused == 0 && !self.events.is_empty();
+            if self.core.is_some() && (arrived || self.wake_ms <= self.now_ms) {
                 self.turn()?;
             }
         }
@@ -407,317 +407,6 @@ impl World {
         let mean_ms = self.plan.hours * HOUR_MS / i64::from(self.plan.updates_max.max(1));
         let after_ms = self.dice.span(0, 2 * mean_ms);
         self.at(after_ms, Item::Writes);
-    }
-
-    fn poll_arrives(
-        &mut self,
-        life: u32,
-        offset: i64,
-        limit: u32,
-        timeout_s: u32,
-    ) -> Result<(), String> {
-        if self.away[0] || self.hit(Fault::TelegramCut, 10) {
-            self.back_to(life, 500, Event::Polled(Err(PollFailure::Net(cut(false)))));
-            return Ok(());
-        }
-        // A newer poll ends an older one that still hangs (api-reference A2).
-        if let Some(old) = self.telegram.poll.take() {
-            let conflict = telegram::refused(
-                409,
-                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-                0,
-            );
-            self.back_to(old.life, 5, Event::Polled(Err(PollFailure::Telegram(conflict))));
-        }
-        for update in self.telegram.confirm(offset) {
-            self.witness.confirmed(self.core.as_ref(), update)?;
-        }
-        if self.hit(Fault::TelegramConflict, 8) {
-            let conflict = telegram::refused(
-                409,
-                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-                0,
-            );
-            self.back_to(life, 900, Event::Polled(Err(PollFailure::Telegram(conflict))));
-            return Ok(());
-        }
-        if let Some(SendFailure::Telegram(error)) = self.telegram_refusal() {
-            self.back_to(life, 30, Event::Polled(Err(PollFailure::Telegram(error))));
-            return Ok(());
-        }
-        let until_ms = self.now_ms + i64::from(timeout_s) * SECOND_MS;
-        self.telegram.poll = Some(Poll { life, limit, until_ms });
-        if self.telegram.waiting.is_empty() && timeout_s > 0 {
-            self.at(until_ms - self.now_ms, Item::PollEnds { since_ms: until_ms });
-        } else {
-            self.answer_poll();
-        }
-        Ok(())
-    }
-
-    fn answer_poll(&mut self) {
-        let Some(poll) = self.telegram.poll.take() else { return };
-        let texts = self.telegram.page(poll.limit);
-        let mut updates = Vec::new();
-        // A page may break off; what came is good.
-        let whole = if self.hit(Fault::TelegramLost, 20) {
-            usize::try_from(self.dice.below(texts.len() as u64 + 1)).unwrap_or(0)
-        } else {
-            texts.len()
-        };
-        for text in texts.iter().take(whole) {
-            let (id, incoming) = match read_update(text.as_bytes()) {
-                Ok(incoming) => (incoming.id, Ok(incoming)),
-                Err(error) => match error.update_id {
-                    Some(id) => (id, Err(error.why)),
-                    None => continue,
-                },
-            };
-            updates.push(Fetched { id, incoming, raw: String::new() });
-        }
-        let result = if updates.is_empty() && !texts.is_empty() {
-            Err(PollFailure::Net(cut(true)))
-        } else {
-            Ok(updates)
-        };
-        let after_ms = self.dice.span(5, 80);
-        self.back_to(poll.life, after_ms, Event::Polled(result));
-    }
-
-    /// What keeps a call from being carried out.
-    fn telegram_trouble(&mut self, calm: bool) -> Option<SendFailure> {
-        if self.away[0] || self.hit(Fault::TelegramCut, if calm { 5 } else { 15 }) {
-            return Some(SendFailure::Net(cut(self.dice.per_mille(500))));
-        }
-        self.telegram_refusal()
-    }
-
-    fn telegram_refusal(&mut self) -> Option<SendFailure> {
-        if self.hit(Fault::TelegramPause, 10) {
-            let seconds = u32::try_from(self.dice.span(1, 40)).unwrap_or(1);
-            let text = format!("Too Many Requests: retry after {seconds}");
-            return Some(SendFailure::Telegram(telegram::refused(429, &text, seconds)));
-        }
-        if self.hit(Fault::TelegramServer, 10) {
-            let error = match self.dice.below(3) {
-                0 => telegram::refused(500, "Internal Server Error", 0),
-                1 => telegram::door(502),
-                _ => telegram::door(504),
-            };
-            return Some(SendFailure::Telegram(error));
-        }
-        None
-    }
-
-    fn send_arrives(&mut self, life: u32, sending: Box<Sending>) -> Result<(), String> {
-        // Of a killed process only what had left arrives.
-        if life != self.life && self.dice.per_mille(500) {
-            return Ok(());
-        }
-        let took_ms = self.dice.span(10, 400);
-        let result = match self.telegram_trouble(false) {
-            Some(failure) => Err(failure),
-            None => {
-                let done = self.telegram.carry_out(&sending);
-                let lost = self.hit(Fault::TelegramLost, 25);
-                match done {
-                    Done::Refused(error) => Err(SendFailure::Telegram(error)),
-                    Done::New(id) => {
-                        self.witness.shown(&sending, lost, self.now_ms)?;
-                        Ok(MessageId(id))
-                    }
-                    Done::Edited(id) => {
-                        self.witness.edited(&sending)?;
-                        Ok(MessageId(id))
-                    }
-                    Done::Gone => Ok(MessageId(0)),
-                }
-                .and_then(|id| if lost { Err(SendFailure::Net(cut(true))) } else { Ok(id) })
-            }
-        };
-        self.back_to(life, took_ms, Event::Sent { sending, result, took_ms });
-        Ok(())
-    }
-
-    fn ask_arrives(&mut self, life: u32, job: &AskJob) {
-        if life != self.life && self.dice.per_mille(500) {
-            return;
-        }
-        let result = if self.away[1] {
-            Err(ModelFailure::Network { sent: false, why: "away".to_owned() })
-        } else if self.hit(Fault::GeminiError, 60) {
-            let said = Gemini::error(&mut self.dice, &job.model);
-            gemini::read(&said, &job.model, false, &mut self.dice)
-        } else {
-            let project = project_of(&job.key);
-            let said = match self.gemini.arrive(&project, &job.model, self.now_ms) {
-                Some(refusal) => refusal,
-                None => Said::Answer(people::answer(&mut self.dice, &job.text)),
-            };
-            let cut = self.hit(Fault::GeminiLost, 25);
-            gemini::read(&said, &job.model, cut, &mut self.dice)
-        };
-        let took_ms =
-            if result.is_ok() { self.dice.span(300, 20_000) } else { self.dice.span(50, 3_000) };
-        if let (Some(_), Ok(reply)) = (job.growth, &result) {
-            let chars: Vec<char> = reply.text.chars().collect();
-            for n in 1..=self.dice.span(0, 3) {
-                let upto = chars.len() * usize::try_from(n).unwrap_or(0) / 4;
-                let text = chars.iter().take(upto).collect();
-                self.back_to(life, took_ms * n / 4, Event::Grown { inbox: job.inbox, text });
-            }
-        }
-        let asked = Asked { inbox: job.inbox, result, took_ms };
-        self.back_to(life, took_ms, Event::Asked(Box::new(asked)));
-    }
-
-    fn sync_arrives(&mut self, life: u32, request: &Request) {
-        if life != self.life && self.dice.per_mille(500) {
-            return;
-        }
-        let fault = if self.away[2] {
-            Some(Fault::SupabaseAway)
-        } else {
-            [(Fault::SupabaseLost, 60), (Fault::SupabaseLate, 40), (Fault::SupabaseError, 60)]
-                .into_iter()
-                .find_map(|(fault, often)| self.hit(fault, often).then_some(fault))
-        };
-        let result = self.supabase.arrive(request, fault, &mut self.dice, self.now_ms);
-        let after_ms = self.dice.span(10, 2_000);
-        self.back_to(life, after_ms, Event::Synced(result));
-    }
-
-    fn next_trouble(&mut self, fault: Fault) {
-        let mean_ms = match fault {
-            Fault::Kill => 12 * MINUTE_MS,
-            Fault::Stop => 90 * MINUTE_MS,
-            Fault::Power => 25 * MINUTE_MS,
-            Fault::Disk => 50 * MINUTE_MS,
-            Fault::TelegramAway | Fault::GeminiAway => 70 * MINUTE_MS,
-            Fault::SupabaseAway => 3 * HOUR_MS,
-            Fault::Clock => 100 * MINUTE_MS,
-            _ => return,
-        };
-        let after_ms = self.dice.span(mean_ms / 10, 2 * mean_ms);
-        self.at(after_ms, Item::Trouble(fault));
-    }
-
-    fn trouble(&mut self, fault: Fault) -> Result<(), String> {
-        if self.healed {
-            return Ok(());
-        }
-        self.next_trouble(fault);
-        if !self.hit(fault, 1_000) {
-            return Ok(());
-        }
-        match fault {
-            Fault::Kill => self.die(false),
-            Fault::Power => self.die(true),
-            Fault::Stop => self.events.push_back(Event::Stop),
-            Fault::Clock => {
-                let step_ms = match self.dice.below(4) {
-                    0 => self.dice.span(-3 * HOUR_MS, 3 * HOUR_MS),
-                    1 => self.dice.span(-2 * DAY_MS, DAY_MS / 2),
-                    _ => self.dice.span(-10 * SECOND_MS, 10 * SECOND_MS),
-                };
-                // The clock comes back to the truth at times, as time services see to.
-                self.skew_ms = if self.dice.per_mille(400) { 0 } else { self.skew_ms + step_ms };
-                self.follow_clock();
-            }
-            Fault::Disk => {
-                disk::trouble(self.dice.word());
-                let after_ms = self.dice.span(SECOND_MS, 4 * MINUTE_MS);
-                self.at(after_ms, Item::TroubleEnds(fault));
-            }
-            Fault::TelegramAway | Fault::GeminiAway | Fault::SupabaseAway => {
-                self.away[place(fault)] = true;
-                let longest_ms =
-                    if fault == Fault::SupabaseAway { 3 * HOUR_MS } else { 15 * MINUTE_MS };
-                let after_ms = self.dice.span(SECOND_MS, longest_ms);
-                self.at(after_ms, Item::TroubleEnds(fault));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn trouble_ends(&mut self, fault: Fault) -> Result<(), String> {
-        match fault {
-            // A start after a death.
-            Fault::Kill if self.core.is_none() => self.start_core(),
-            Fault::Disk => {
-                disk::heal();
-                Ok(())
-            }
-            Fault::TelegramAway | Fault::GeminiAway | Fault::SupabaseAway => {
-                self.away[place(fault)] = false;
-                Ok(())
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// As the shell's clock: a step forward is followed, one back is not.
-    fn follow_clock(&mut self) {
-        self.core_skew_ms = self.core_skew_ms.max(self.skew_ms);
-    }
-
-    fn die(&mut self, power: bool) {
-        let Some(core) = self.core.take() else { return };
-        self.witness.dies(power, self.now_ms);
-        drop(core);
-        if power {
-            disk::cut_power(&self.dir, &mut self.dice);
-        }
-        self.restart_after(self.dice_restart_ms());
-    }
-
-    fn dice_restart_ms(&self) -> i64 {
-        1 + i64::try_from(self.trace % 5_000).unwrap_or(0)
-    }
-
-    fn restart_after(&mut self, after_ms: i64) {
-        if self.core.take().is_some() {
-            // A stop that left something in hand counts as a death for what it cut off.
-            self.witness.dies(false, self.now_ms);
-        }
-        self.events.clear();
-        self.wake_ms = i64::MAX;
-        self.at(after_ms, Item::TroubleEnds(Fault::Kill));
-    }
-
-    fn start_core(&mut self) -> Result<(), String> {
-        self.life += 1;
-        self.refused = 0;
-        self.events.clear();
-        let seed: Vec<u8> = (0..4).flat_map(|_| self.dice.word().to_le_bytes()).collect();
-        match self.open(&seed) {
-            Ok(core) => {
-                self.core = Some(core);
-                self.wake_ms = self.now_ms;
-                Ok(())
-            }
-            Err(why) if disk::is_troubled() => {
-                // As a service manager does.
-                self.note(why.len() as u64);
-                self.wake_ms = i64::MAX;
-                self.at(5 * SECOND_MS, Item::TroubleEnds(Fault::Kill));
-                Ok(())
-            }
-            Err(why) => Err(format!("it does not start: {why}")),
-        }
-    }
-
-    fn open(&mut self, seed: &[u8]) -> Result<Core, String> {
-        let mut store = Store::open(&self.dir).map_err(|error| error.to_string())?;
-        let newest_ms = core::newest_row_ms(&store).map_err(|error| error.to_string())?;
-        let wall_ms = self.now_ms + self.skew_ms;
-        let base_ms = if newest_ms > wall_ms + DAY_MS { wall_ms } else { newest_ms.max(wall_ms) };
-        self.core_skew_ms = base_ms - self.now_ms;
-        let now = self.core_now();
-        core::recover(&mut store, now).map_err(|error| error.to_string())?;
-        Core::with_dice(store, self.config.clone(), false, false, seed, now)
-            .map_err(|error| error.to_string())
     }
 }
 

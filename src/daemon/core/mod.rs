@@ -412,7 +412,7 @@ impl State {
         if unhooks || self.wants_telegram() && self.live.phase == Phase::Running {
             consider(Some(self.live.polling.not_before_ms));
         }
-        if self.config.supabase.is_some() && !self.live.sync_in_flight {
+        if self.wants_sync() {
             consider(Some(self.live.sync_due_ms));
         }
         if let Phase::Stopping { until_ms } = self.live.phase {

@@ -21,10 +21,14 @@ const STOPPED_MS: i64 = 5 * MINUTE_MS;
 impl State {
     /// Whether this turn may hand out a request, whose rows must then be on the disk.
     pub(super) fn may_sync(&self, now: Now) -> bool {
+        self.wants_sync() && self.live.sync_due_ms <= now.unix_ms
+    }
+
+    /// Whether a request is to be handed out when its time has come; else time need not wake the loop.
+    pub(super) fn wants_sync(&self) -> bool {
         let live = &self.live;
         let able = self.config.supabase.is_some() && !self.dry_run && !live.sync_in_flight;
-        let running = !matches!(live.phase, Phase::Stopping { .. }) && live.end.is_none();
-        able && running && live.sync_due_ms <= now.unix_ms
+        able && !matches!(live.phase, Phase::Stopping { .. }) && live.end.is_none()
     }
 
     pub(super) fn start_sync(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
