@@ -19,13 +19,6 @@ use transport::{Dial, HEADERS_BYTES_MAX};
 use ureq::http;
 use ureq::unversioned::resolver::DefaultResolver;
 
-/// Bytes that a connection hands to the system at once. One line of a request has to fit, and a filter of
-/// 200 ids is about 4 KiB long. A little less than 8 KiB, so that the allocator's own bytes do not move it to
-/// the next size.
-const BUFFER_BYTES: usize = 8 * 1024 - 64;
-/// The same of a connection that is made for a large body: a batch of rows leaves in a few pieces then, and
-/// does not wake the server for each 8 KiB. Mostly Supabase is sent such bodies, over one connection.
-const LARGE_BUFFER_BYTES: usize = 64 * 1024 - 64;
 /// Bytes handed to a streaming reader at a time; lives on the worker's stack.
 const CHUNK_BYTES: usize = 2 * 1024;
 /// Bytes of an error body that are worth reading.
@@ -174,7 +167,7 @@ impl Net {
         let reply = build
             .body(ureq::SendBody::from_reader(body))
             .map_err(|_| refused("request could not be built"))
-            .and_then(|ready| self.run(ready, request.timeout_ms, BUFFER_BYTES))?;
+            .and_then(|ready| self.run(ready, request.timeout_ms))?;
         if reply.status().is_success() {
             return pour(reply, on_chunk);
         }
@@ -242,13 +235,9 @@ impl Net {
         let build = self.builder(url, request, credentials)?;
         let built = match &request.body {
             Some(body) => {
-                let is_large = body.len() > LARGE_BUFFER_BYTES;
-                let buffer_bytes = if is_large { LARGE_BUFFER_BYTES } else { BUFFER_BYTES };
-                build
-                    .body(body.as_str())
-                    .map(|ready| self.run(ready, request.timeout_ms, buffer_bytes))
+                build.body(body.as_str()).map(|ready| self.run(ready, request.timeout_ms))
             }
-            None => build.body(()).map(|ready| self.run(ready, request.timeout_ms, BUFFER_BYTES)),
+            None => build.body(()).map(|ready| self.run(ready, request.timeout_ms)),
         };
         built.map_err(|_| refused("request could not be built"))?
     }
@@ -257,14 +246,12 @@ impl Net {
         &self,
         ready: http::Request<impl ureq::AsSendBody>,
         timeout_ms: u64,
-        buffer_bytes: usize,
     ) -> Result<http::Response<ureq::Body>, NetError> {
         let timeout = Some(Duration::from_millis(timeout_ms.max(1)));
         // No global timeout: with one, ureq resolves names on a thread of its own, each time.
         let ready = self
             .agent
             .configure_request(ready)
-            .output_buffer_size(buffer_bytes)
             .timeout_send_request(timeout)
             .timeout_send_body(timeout)
             .timeout_recv_response(timeout)

@@ -23,6 +23,12 @@ const INPUT_BYTES: usize = 4 * 1024 - 64;
 pub(super) const HEADERS_BYTES_MAX: usize = 32 * 1024;
 /// One more reading than a header may have, so that a longer one is seen to be.
 const INPUT_BYTES_MAX: usize = HEADERS_BYTES_MAX + INPUT_BYTES;
+/// Bytes handed to the connection at once. One line of a request has to fit, and a filter of 200 ids is about
+/// 4 KiB long. A little less than 8 KiB, so that the allocator's own bytes do not move it to the next size.
+const OUTPUT_BYTES: usize = 8 * 1024 - 64;
+/// The same once a piece was full: a batch of rows then leaves in a few, and does not wake the server for
+/// each 8 KiB.
+const LARGE_OUTPUT_BYTES: usize = 64 * 1024 - 64;
 /// Room for what is chunked; our bodies have a length and need none.
 const SCRATCH_BYTES: usize = 512;
 /// Bytes that TLS may hold back on the way out.
@@ -111,12 +117,7 @@ impl Connector<()> for Dial {
             true => Some(self.handshake(details, &stream, &deadline)?),
             false => None,
         };
-        Ok(Some(Connection {
-            stream,
-            tls,
-            held: Held::new(details.config.output_buffer_size()),
-            clock,
-        }))
+        Ok(Some(Connection { stream, tls, held: Held::default(), clock }))
     }
 }
 
@@ -164,6 +165,7 @@ impl Transport for Connection {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let deadline = Deadline::new(&self.clock, timeout.for_write());
         let output = std::mem::take(&mut self.held.output);
+        self.held.is_large = amount == output.len();
         let mut rest = output.get(..amount).unwrap_or(&output);
         while !rest.is_empty() {
             let written = match &mut self.tls {
@@ -332,13 +334,14 @@ struct Held {
     /// The last look at the input used some of it.
     progress: bool,
     output: Vec<u8>,
-    output_bytes: usize,
+    /// The last piece was full: more of a large body follows.
+    is_large: bool,
     scratch: Vec<u8>,
 }
 
 impl Held {
-    fn new(output_bytes: usize) -> Self {
-        Self { output_bytes, ..Self::default() }
+    fn output_bytes(&self) -> usize {
+        if self.is_large { LARGE_OUTPUT_BYTES } else { OUTPUT_BYTES }
     }
 
     /// Where to read to; empty only when [`INPUT_BYTES_MAX`] wait unread.
@@ -358,7 +361,7 @@ impl Held {
 
 impl Buffers for Held {
     fn output(&mut self) -> &mut [u8] {
-        self.output.resize(self.output_bytes, 0);
+        self.output.resize(self.output_bytes(), 0);
         &mut self.output
     }
 
@@ -384,7 +387,7 @@ impl Buffers for Held {
     }
 
     fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output.resize(self.output_bytes, 0);
+        self.output.resize(self.output_bytes(), 0);
         self.scratch.resize(SCRATCH_BYTES, 0);
         (&mut self.scratch, &mut self.output)
     }
