@@ -273,7 +273,7 @@ impl Witness {
         }
         let slots = count(
             core,
-            "SELECT count(*) FROM session WHERE slot = 1 AND last_ms > ?1",
+            "SELECT count(*) FROM session WHERE slot = 1 AND last_ms > ?1 AND rounds < rounds_max",
             &[now.unix_ms - 10 * MINUTE_MS],
         )?;
         if slots > i64::from(VIP_SLOTS) {

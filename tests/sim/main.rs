@@ -66,7 +66,6 @@ fn worlds_that_once_broke_a_promise_hold() {
 }
 
 #[test]
-#[ignore = "fails, cause not known: see docs/TESTING.md"]
 fn the_same_seed_is_the_same_world() {
     let plan = Plan::of_seed(7, 2);
     assert_eq!(holds(plan.clone()).trace, holds(plan).trace);
