@@ -3,6 +3,7 @@
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
 pub mod erase;
+pub mod future;
 pub mod history;
 pub mod inbox;
 pub mod ledger;

@@ -28,7 +28,7 @@ use crate::engine::mask::Masker;
 use crate::engine::policy::Policy;
 use crate::store::Db;
 use crate::store::status::Published;
-use crate::store::{Durability, Result, Store, history, inbox, ledger, meta, outbox};
+use crate::store::{Durability, Result, Store, future, history, inbox, ledger, meta, outbox};
 use crate::types::status::Disk;
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
@@ -438,6 +438,13 @@ impl State {
 pub fn recover(store: &mut Store, now: Now) -> Result<(usize, usize)> {
     store.write(Durability::Process, |tx| {
         watch::begin(tx)?;
+        let moved = future::forget(tx, now.unix_ms)?;
+        if moved > 0 {
+            log::warn!(
+                target: "clock.future", rows = moved;
+                "{moved} rows lay in the future, written by a clock that was wrong: they count from now"
+            );
+        }
         Ok((inbox::recover(tx)?, outbox::recover(tx, now.unix_ms)?))
     })
 }
