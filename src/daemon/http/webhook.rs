@@ -33,7 +33,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout_at;
 
 /// Updates that are read or wait for their commit at once: each holds at most
-/// [`update::BYTES_MAX`] bytes.
+/// `update::BYTES_MAX` bytes.
 pub const DELIVERIES_MAX: usize = 16;
 /// A longer body is refused unread. Real updates have some tens of KiB.
 const BODY_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
@@ -72,7 +72,7 @@ impl Listener {
         self.closing.notify_one();
     }
 
-    /// Waits until the last reply is out, at most [`CLOSE_WITHIN`].
+    /// Waits until the last reply is out, at most `CLOSE_WITHIN`.
     pub fn join(self) {
         self.close();
         self.desk.refuse_waiting();
