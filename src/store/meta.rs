@@ -40,6 +40,16 @@ pub fn set(db: &Connection, key: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sets a fact and writes it even when it is the same: for a commit that must have something to sync.
+///
+/// # Errors
+/// As SQLite says.
+pub fn write(db: &Connection, key: &str, value: &str) -> Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (key, value) VALUES (?1, ?2)")?
+        .execute([key, value])?;
+    Ok(())
+}
+
 /// Asks something of the running daemon: `drain`, `sync`, `reload`.
 ///
 /// # Errors

@@ -60,6 +60,11 @@ fn worlds_that_once_broke_a_promise_hold() {
     for (seed, hours, _found) in [
         (1, 1, "the loop spun until getMe was answered"),
         (100, 3, "the loop spun while stopping: a synchronisation was due that may not start"),
+        (
+            2000,
+            6,
+            "the loop spun: the mark of a synced commit was the same as before and so nothing to sync",
+        ),
         (1003, 6, "sessions that a wrong clock had opened held their slots for years"),
     ] {
         holds(Plan::of_seed(seed, hours));

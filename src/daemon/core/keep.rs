@@ -19,8 +19,7 @@ pub(crate) const BOT_NAME: &str = "bot_name";
 pub(crate) const PRIVACY_OFF: &str = "bot_privacy_off";
 /// Which menu of commands Telegram has.
 pub(crate) const MENU: &str = "menu";
-/// The instant of the last synced commit, so that a synced commit has something to write; in milliseconds,
-/// since the same value again would write nothing.
+/// The instant of the last synced commit, so that a synced commit has something to write.
 const SYNCED_MS: &str = "synced_ms";
 /// Longest wait for what is in hand after SIGTERM; systemd and the contract allow 10 s.
 const STOP_WITHIN_MS: i64 = 8 * SECOND_MS;
@@ -41,7 +40,7 @@ impl State {
             .is_some_and(|since| since + super::SYNC_AFTER_MS <= now.unix_ms)
         {
             // A transaction that writes nothing is not synced.
-            meta::set(db, SYNCED_MS, &now.unix_ms.to_string())?;
+            meta::write(db, SYNCED_MS, &now.unix_ms.to_string())?;
         }
         if !self.live.commands_set && self.live.me_known && self.live.polling.last_ok_ms != 0 {
             self.live.commands_set = true;
