@@ -19,6 +19,11 @@ const STATE_MS_MAX: i64 = 9 * DAY_MS;
 pub fn forget(db: &Db, now_ms: UnixMs) -> Result<usize> {
     let mut moved = 0;
     for (sql, beyond_ms) in [
+        // Group sessions end: counting all of them from now could fill more slots than there are.
+        (
+            "UPDATE session SET last_ms = 0, opened_ms = 0 WHERE last_ms > ?1 AND slot = 1 AND ?2 > 0",
+            0,
+        ),
         ("UPDATE session SET last_ms = ?2, opened_ms = min(opened_ms, ?2) WHERE last_ms > ?1", 0),
         ("UPDATE inbox SET received_ms = ?2 WHERE received_ms > ?1", 0),
         ("UPDATE inbox SET due_ms = ?2 WHERE due_ms > ?1", WAIT_MS_MAX),
@@ -45,24 +50,29 @@ mod tests {
     fn what_a_wrong_clock_wrote_holds_nothing_for_years() {
         let now_ms = 1_795_000_000_000;
         let mut store = Store::in_memory().unwrap();
-        let session = |last_ms: i64| {
+        let session = |chat: i64, last_ms: i64| {
             format!(
                 "INSERT INTO session (chat_id, topic_id, user_id, name, slot, rounds, rounds_max, opened_ms, last_ms)
-                 VALUES (-1, 0, {last_ms}, '', 1, 1, 5, {last_ms}, {last_ms})"
+                 VALUES ({chat}, 0, {last_ms}, '', {chat} < 0, 1, 5, {last_ms}, {last_ms})"
             )
         };
         let moved = store.write(Durability::Process, |tx| {
-            tx.execute_batch(&session(now_ms + 400 * DAY_MS))?;
-            tx.execute_batch(&session(now_ms - 1_000))?;
+            for (chat, last_ms) in
+                [(-1, now_ms + 400 * DAY_MS), (-2, now_ms - 1_000), (3, now_ms + 400 * DAY_MS)]
+            {
+                tx.execute_batch(&session(chat, last_ms))?;
+            }
             let moved = forget(tx, now_ms)?;
             assert_eq!(forget(tx, now_ms)?, 0, "once is enough");
             Ok(moved)
         });
-        assert_eq!(moved.unwrap(), 1);
-        let newest: i64 = store
+        assert_eq!(moved.unwrap(), 2);
+        let mut read = store
             .connection()
-            .query_row("SELECT max(last_ms) FROM session", [], |row| row.get(0))
+            .prepare("SELECT chat_id, last_ms FROM session ORDER BY chat_id")
             .unwrap();
-        assert_eq!(newest, now_ms);
+        let rows = read.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let sessions: Vec<(i64, i64)> = rows.map(std::result::Result::unwrap).collect();
+        assert_eq!(sessions, [(-2, now_ms - 1_000), (-1, 0), (3, now_ms)]);
     }
 }
