@@ -29,6 +29,9 @@ const WORKER_KEEP: Duration = Duration::from_secs(3);
 const OTHER_WORKERS: usize = 4;
 /// The most that `WORKERS` may say (contract §2).
 const WORKERS_MAX: usize = 128;
+/// Tries to open the database at the start, and the pause between two.
+const OPEN_TRIES_MAX: u32 = 5;
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
 /// How long an end asked for waits for a database that refuses.
 const STOP_WITHIN_MS: i64 = 9 * SECOND_MS;
 /// Waits after a turn that the database refused: doubling from the first to the last.
@@ -432,6 +435,17 @@ fn locked(dir: &Path, error: &lock::Refused) -> Failure {
     }
 }
 
+/// A command of root's that begins or ends at this moment may hold a file for an instant that is not yet ours.
 fn open_store(dir: &Path) -> Result<Store, Failure> {
-    Store::open(dir).map_err(|error: StoreError| Failure::failed(error))
+    let mut tries = 1;
+    loop {
+        match Store::open(dir) {
+            Err(error) if error.may_pass() && tries < OPEN_TRIES_MAX => {
+                log::debug!(target: "database.retried", "{error}: tried again");
+                super::clock::pause(OPEN_PAUSE);
+                tries += 1;
+            }
+            result => return result.map_err(|error: StoreError| Failure::failed(error)),
+        }
+    }
 }

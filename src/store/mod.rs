@@ -72,6 +72,15 @@ impl fmt::Display for StoreError {
 }
 
 impl StoreError {
+    /// Whether the file could not be opened, which another program's beginning or end may be the cause of.
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Sql(rusqlite::Error::SqliteFailure(error, _))
+                if error.code == rusqlite::ErrorCode::CannotOpen
+        )
+    }
+
     /// Whether what was to be written is to blame, so that repeating it is of no use; a full disk, a
     /// busy or a damaged database is not.
     pub fn blames_data(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, UnixMs};
 /// The page loads nothing from anywhere and runs nothing; its one style sheet is inside it, known by
 /// its hash, so that no text which slipped through could restyle the page.
 const PAGE_POLICY: &str = "default-src 'none'; \
-    style-src 'sha256-H1uFh8y1VNEPDiM4xz6DFwNwwi3BsqPICETBdL8EOwQ='; img-src data:; \
+    style-src 'sha256-2uLcAkmwSbeRUCXbh1PNl11Yyp691Y0/u5Se9KDu4dI='; img-src data:; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const NOTHING_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
