@@ -7,6 +7,8 @@
 use crate::types::status::{Disk, SqliteMemory};
 use std::ffi::CString;
 use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -40,6 +42,22 @@ pub fn disk(path: &Path) -> Option<Disk> {
     let (block, free, total) =
         (u64::from(space.f_frsize), u64::from(space.f_bavail), u64::from(space.f_blocks));
     Some(Disk { free_bytes: free.saturating_mul(block), total_bytes: total.saturating_mul(block) })
+}
+
+/// Whether nothing waits to be read and the other side has not closed; does not wait.
+pub fn is_quiet(stream: &TcpStream) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed; one byte may be written to
+    // `byte`, which is one byte long and lives through the call.
+    let count = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            (&raw mut byte).cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
+    count < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
 }
 
 /// What SQLite holds in memory: of the whole process, and of this connection.
@@ -92,6 +110,24 @@ mod tests {
         if cfg!(target_env = "gnu") {
             assert!(allocated_bytes() >= Some(memory.used_bytes));
         }
+    }
+
+    #[test]
+    fn a_connection_is_quiet_until_bytes_or_an_end_come() {
+        use std::io::{Read as _, Write as _};
+        let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = door.accept().unwrap();
+        assert!(is_quiet(&ours));
+        theirs.write_all(b"x").unwrap();
+        // `peek` waits until it is there.
+        assert_eq!(ours.peek(&mut [0; 2]).unwrap(), 1);
+        assert!(!is_quiet(&ours));
+        assert_eq!((&ours).read(&mut [0; 2]).unwrap(), 1);
+        assert!(is_quiet(&ours));
+        drop(theirs);
+        assert_eq!(ours.peek(&mut [0]).unwrap(), 0);
+        assert!(!is_quiet(&ours));
     }
 
     #[test]
