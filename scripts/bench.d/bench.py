@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from world import BINARY, ROOT, World, post
+from world import BINARY, ROOT, World, cpu_of, post
 
 QUICK = False
 WRITE = False
@@ -143,7 +143,7 @@ def growth():
     rates, cpus = [], []
     with World() as world:
         bot = world.bot().wait_poll()
-        first = 0
+        first, others = 0, cpu_of(world.standin.process.pid)
         for turn in range(parts):
             begun, cpu = time.monotonic(), bot.cpu_s()
             world.push(range(1_000, 1_000 + part))
@@ -153,6 +153,7 @@ def growth():
             if turn == 0:
                 time.sleep(5)
                 first = bot.rss_mb()
+        others = (cpu_of(world.standin.process.pid) - others) / parts / part * 1e3
         time.sleep(5)
         last = bot.rss_mb()
         cpu = statistics.median(cpus)
@@ -160,42 +161,21 @@ def growth():
                     note=f"{first:.1f} → {last:.1f} MB; peak {bot.peak_mb():.1f} MB"),
                 Row("7 answers a second, instant stand-ins", statistics.median(rates), "/s",
                     note=f"stand-ins on the same two cores; {spread(rates)}; one core's worth {1e3 / cpu:.0f}/s"),
-                Row("8 CPU per answer", cpu, "ms", 1, 0.3, note=spread(cpus))]
+                Row("8 CPU per answer", cpu, "ms", 1, 0.3, note=spread(cpus)),
+                Row("CPU of both stand-ins per answer", others, "ms", note="on the same two cores")]
 
 
 def latency():
-    """9: added latency at half of saturation, from the bot's own histogram"""
-    with World() as world:
-        bot = world.bot().wait_poll()
-        begun = time.monotonic()
-        world.push(range(1_000, 2_000))
-        world.wait_sent(1_000)
-        rate = 1_000 / (time.monotonic() - begun)
-        bot.stop()
-    rate = min(rate / 2, 400)
-    seconds = 8 if QUICK else 20
-    with World() as world:
-        bot = world.bot().wait_poll()
-        total, begun = int(rate * seconds), time.monotonic()
-        done = 0
-        while done < total:
-            due = min(total, int((time.monotonic() - begun) * rate) + 1)
-            if due > done:
-                world.push(range(1_000 + done, 1_000 + due))
-                done = due
-            time.sleep(0.002)
-        world.wait_sent(total)
-        p50, p99 = (float(edge) * 1e3 for edge in bot.quantiles("svs_bot_added_latency_seconds", (0.5, 0.99)))
-        note = f"{rate:.0f} questions a second for {seconds} s, sent on time whatever comes back; upper edges of the buckets"
-        return [Row("9 added latency, median", p50, "ms", 5, 1, note=note),
-                Row("9 added latency, 99th of 100", p99, "ms", 25, 5)]
+    """9: added latency at 10, 50 and 90 % of saturation, each question timed from when it was due"""
+    import latency_bench
+    return latency_bench.measure(Row, QUICK)
 
 
 def compared():
     """7, 8, 2, 3: the same questions for us and for a bot in Python, one after the other, several times"""
     from world import Bot, ComparedBot
     kinds, part = ((Bot, "svs-bot"), (ComparedBot, "Python")), 200 if QUICK else 1_000
-    found = {name: {"wall": [], "cpu": [], "start": [], "rss": []} for _, name in kinds}
+    found = {name: {"wall": [], "cpu": [], "start": [], "rss": [], "wakes": []} for _, name in kinds}
     for _ in range(max(RUNS, 1)):
         for kind, name in kinds:
             with World() as world:
@@ -210,6 +190,10 @@ def compared():
                 mine["wall"].append(part / (time.monotonic() - begun))
                 mine["cpu"].append((bot.cpu_s() - cpu) / part * 1e3)
                 mine["rss"].append(bot.rss_mb())
+                time.sleep(4)
+                before = bot.switches()
+                time.sleep(8)
+                mine["wakes"].append(sum(n - before.get(name, 0) for name, n in bot.switches().items()) / 8)
     def ratio(key, turned=False):
         ours, theirs = (statistics.median(found[name][key]) for _, name in kinds)
         return theirs / ours if turned else ours / theirs
@@ -218,7 +202,9 @@ def compared():
     return [Row("7 answers for one core's worth of CPU, ours beside Python's", ratio("cpu", turned=True), "×", 10, 40,
                 note=f"ms of CPU an answer: {note('cpu')}", more=True),
             Row("7 answers a second on the clock, ours beside Python's", ratio("wall"), "×", note=f"per second: {note('wall')}"),
+            Row("12 wake-ups a second at rest, ours", statistics.median(found["svs-bot"]["wakes"]), "/s", 2, 1, note=note("wakes")),
             Row("3 memory under load, Python's beside ours", ratio("rss", turned=True), "×", note=f"MB: {note('rss')}"),
+            Row("8 CPU for 1,000 answers, ours", statistics.median(found["svs-bot"]["cpu"]), "s", note=f"Python's: {statistics.median(found['Python']['cpu']):.3g}"),
             Row("2 from exec to polling, Python's beside ours", ratio("start", turned=True), "×", note=f"ms: {note('start')}")]
 
 
