@@ -405,7 +405,8 @@ fn joined_of(counts: &str) -> String {
     }
     let lines = pool.list(at(2_000));
     let letter = |project: &str| {
-        names[project.trim_start_matches("key ").parse::<usize>().unwrap() - 1][..1].to_owned()
+        let number: usize = project.trim_start_matches("key ").parse().unwrap();
+        names[number - 1].chars().take(1).collect()
     };
     lines.iter().map(|view| letter(&view.project)).collect()
 }
