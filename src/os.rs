@@ -5,6 +5,8 @@
 #![expect(unsafe_code, reason = "system calls that std does not wrap; audited block by block")]
 
 use crate::types::status::{Disk, SqliteMemory};
+#[cfg(not(feature = "profiling"))]
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
@@ -16,6 +18,53 @@ use std::path::Path;
 #[cfg(feature = "profiling")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// One thread at a time, by a lock that wakes a waiting thread once.
+///
+/// musl's own lock asks the kernel to wake somebody at each release for as long as anybody is still on the way to
+/// it, which on a busy machine was some two hundred times an answer.
+#[cfg(not(feature = "profiling"))]
+#[global_allocator]
+static ALLOCATOR: InTurn = InTurn(std::sync::Mutex::new(()));
+
+#[cfg(not(feature = "profiling"))]
+struct InTurn(std::sync::Mutex<()>);
+
+#[cfg(not(feature = "profiling"))]
+impl InTurn {
+    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract; the lock
+// allocates nothing, and nothing that is called while it is held takes it.
+#[cfg(not(feature = "profiling"))]
+unsafe impl GlobalAlloc for InTurn {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: the caller's promise is the callee's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
 
 /// jemalloc reads its settings from this symbol, before `main`.
 // SAFETY: the name is jemalloc's own, prefixed as that crate builds it, and nothing else defines it;

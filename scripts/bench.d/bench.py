@@ -14,6 +14,7 @@ import time
 from world import BINARY, ROOT, World, post
 
 QUICK = False
+WRITE = False
 RUNS = 5
 WORDS_2KB = ("Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 40)[:2_000]
 MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
@@ -312,7 +313,19 @@ def showing():
     return render_bench.showing(Row)
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer, markdown, media, showing]
+def instructions():
+    """8: instructions per answer by callgrind, and what they were when they were last written down"""
+    import instructions as counted
+    return counted.measure(Row, QUICK, WRITE)
+
+
+def grown():
+    """2, 15: start, CPU per answer and memory with 1,000 to 10,000,000 rows of history"""
+    import growth_bench
+    return growth_bench.measure(Row, QUICK)
+
+
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, instructions, grown, sync, transfer, markdown, media, showing]
 
 
 def write(text, marks=MARKS):
@@ -325,18 +338,23 @@ def write(text, marks=MARKS):
 
 
 def main():
-    global QUICK, RUNS
+    global QUICK, RUNS, WRITE
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", choices=[it.__name__ for it in ALL])
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    if options.profile:
+        import instructions as counted
+        return counted.profile()
     if options.list:
         for it in ALL:
             print(f"{it.__name__:12} {it.__doc__}")
         return 0
+    WRITE = options.write
     QUICK, RUNS = options.quick, 1 if options.quick else options.runs
     version = subprocess.run([BINARY, "--version"], check=True, capture_output=True, text=True).stdout.strip()
     lines = [f"Measured: `{version}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load "
@@ -354,7 +372,7 @@ def main():
             found = [f"| {it.__doc__} | – | | | not measured | {type(error).__name__}: {str(error)[-300:]} |"]
         lines += found
         print("\n".join(found), flush=True)
-    if options.write:
+    if options.write and not options.only:
         write("\n".join(lines))
     return 1 if failed else 0
 
