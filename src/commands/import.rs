@@ -428,3 +428,6 @@ fn broken(PullError { kind, text, stop }: PullError) -> End {
     let code = if stop { super::EXIT_FAILED } else { EXIT_LATER };
     End::Broken(code, kind, format!("{text}; what came before is in: import again to go on"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::json;
+use crate::store::Store;
 use crate::store::history::{Turn, add};
 use crate::types::{ChatId, TopicId, UserId};
 use crate::wire::{Method, NetErrorKind};
