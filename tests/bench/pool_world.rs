@@ -450,7 +450,9 @@ impl<'a> World<'a> {
     fn compare(&mut self, now: Now, when: &str) {
         for (project, model, used) in self.strategy.counts(now) {
             let at = model_position(&model);
-            let truth = u64::from(self.gemini.counter(project, at, now.unix_ms).count);
+            let all = self.gemini.counter(project, at, now.unix_ms).count;
+            let outside = self.gemini.outside(project, at, pacific_day(now.unix_ms));
+            let truth = u64::from(all.saturating_sub(outside));
             let in_flight =
                 self.asking.values().filter(|(_, asked, ..)| *asked == model).count() as u64;
             let doubtful = self.doubtful.get(&(project, at)).copied().unwrap_or(0);

@@ -258,7 +258,7 @@ impl Pool {
                 }
                 Err(blocked) => {
                     search.any_open |= !blocked.reason.is_state();
-                    search.wait(blocked.until_ms, why(blocked.reason));
+                    search.wait(blocked.until_ms, blocked.reason.hold().text());
                 }
             }
         }
@@ -326,18 +326,6 @@ pub(super) fn tier_position(tier: Tier) -> usize {
         Tier::Lite => 0,
         Tier::Flash => 1,
         Tier::Pro => 2,
-    }
-}
-
-pub(super) fn why(reason: Reason) -> &'static str {
-    match reason {
-        Reason::None => "",
-        Reason::Minute => "used up for this minute",
-        Reason::Day => "used up for today",
-        Reason::Spend => "the spending limit is reached",
-        Reason::Guess => "refused without a reason",
-        Reason::Nothing => "the project has none of it",
-        Reason::Closed => "the model is closed to the project",
     }
 }
 

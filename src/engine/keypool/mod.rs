@@ -24,7 +24,6 @@ pub use choose::{Choice, Pick, Want};
 pub use rows::{ApartRow, BenchRow, Changes, DayRow, KeyRow, LedgerRows, QuotaRow, ReservationRow};
 pub use settings::{KeySpec, Limit, PoolSettings};
 pub use settle::{Effects, Lease, Notice, Step};
-pub use view::KeyView;
 
 use crate::calendar::pacific_day;
 use crate::types::{Group, MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};

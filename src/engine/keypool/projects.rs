@@ -226,7 +226,7 @@ impl Pool {
         Some(ApartRow { one, other, day })
     }
 
-    fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
         let keys = self.keys.iter().enumerate();
         keys.filter(move |(_, key)| key.project == project).map(|(at, _)| at)
     }

@@ -274,7 +274,8 @@ fn keys_of_one_project_are_joined_by_its_day_and_parted_at_midnight() {
     };
     let joined = seen(&pool);
     assert_eq!(joined[0].0, joined[1].0);
-    assert!(joined[0].1 != joined[1].1, "one of the two is inferred: {joined:?}");
+    assert!(joined[0].1 && joined[1].1, "visibly: {joined:?}");
+    assert_eq!(pool.list(at(200_000))[0].shares_with, [2]);
     assert_eq!(joined[2], ("mine".to_owned(), false), "a declared project is left alone");
     let again = Pool::new(settings("-:aaaa -:bbbb -:cccc@mine"), pool.to_rows(), at(200_000));
     assert_eq!(seen(&again), joined, "a restart remembers");
@@ -336,7 +337,7 @@ fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
         let bad = ModelFailure::BadKey { why: "invalid" };
         let effects = pool.settle(lease, Err(&bad), at(2_000));
         let out = |pool: &Pool| -> Vec<u32> {
-            let lines = pool.list(at(2_000)).into_iter().map(|view| view.line);
+            let lines = pool.list(at(2_000)).into_iter();
             lines.filter(|line| line.state != KeyState::Ready).map(|line| line.n).collect()
         };
         assert_eq!(out(&pool), Vec::from_iter(blamed), "{why}");
@@ -404,9 +405,9 @@ fn joined_of(counts: &str) -> String {
         }
     }
     let lines = pool.list(at(2_000));
-    let letter = |project: &str| {
-        let number: usize = project.trim_start_matches("key ").parse().unwrap();
-        names[number - 1].chars().take(1).collect()
+    let letter = |project: &str| -> char {
+        let n: u8 = project.trim_start_matches("key ").parse().unwrap();
+        char::from(b'a' + n - 1)
     };
     lines.iter().map(|view| letter(&view.project)).collect()
 }
