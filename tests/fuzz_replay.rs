@@ -41,7 +41,7 @@ fn what_was_found_stays_found_out() {
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder);
     let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = entries.map_while(Result::ok).map(|it| it.path()).collect();
     files.retain(|path| path.to_string_lossy().ends_with(ending));
     files.sort();
     files

@@ -20,8 +20,11 @@ use svs_bot::wire::{Response, table, telegram};
 #[path = "../support/telegram_html.rs"]
 mod telegram_html;
 
+/// What is done with the bytes at one door.
+type Door = fn(&[u8]);
+
 /// Every door by its name.
-pub(crate) const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub(crate) const TARGETS: &[(&str, Door)] = &[
     ("update", update),
     ("page", page),
     ("gemini_events", gemini_events),
