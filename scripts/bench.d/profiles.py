@@ -52,12 +52,12 @@ WAYS = [
     Way("shipped", "as `Cargo.toml` and `cross/` say; musl's malloc, one thread at a time by a lock of ours"),
     Way("mimalloc", "mimalloc for the memory of Rust", allocator=(
         'mimalloc = { version = "0.1", default-features = false }', "mimalloc::MiMalloc", "mimalloc::MiMalloc")),
+    Way("2", "`opt-level = 2`", level(2)),
     Way("musl", "musl's malloc with its own lock alone", allocator=("", "std::alloc::System", "std::alloc::System")),
     Way("sqlite", "SQLite without statistics of memory, lookaside of 200 × 1200 bytes for each connection",
         ["--sqlite", "-DSQLITE_DEFAULT_MEMSTATUS=0", "--sqlite", "-DSQLITE_DEFAULT_LOOKASIDE=1200,200"]),
-    Way("hot", "SQLite, tinyjson and httparse with 2", level(2, "libsqlite3-sys", "tinyjson", "httparse")),
-    Way("2", "`opt-level = 2`", level(2)),
     Way("s", '`opt-level = "s"`', level("s")),
+    Way("hot", "SQLite, tinyjson and httparse with 2", level(2, "libsqlite3-sys", "tinyjson", "httparse")),
     Way("std-fast", "std without `optimize_for_size`", ["--std-features", ""]),
     Way("lto-thin", '`lto = "thin"`', setting("lto", '"thin"')),
     Way("dlmalloc", "dlmalloc for the memory of Rust", allocator=(
@@ -103,15 +103,18 @@ def build(way, folder):
 
 
 def copied_sources(way):
-    """A copy of the sources, so that work goes on while they are built; another allocator is put into it alone."""
-    copy = CACHE / ("sources" if way.allocator is None else f"sources-{way.name}")
-    if way.allocator is None and copy.exists():
-        return copy
+    """A copy of the sources, so that work goes on while they are built; another allocator is put into it alone.
+
+    One place for all: a path is among the flags, and with another one every crate would be built again.
+    """
+    copy, origin = CACHE / "sources", CACHE / "sources-as-they-are"
+    if not origin.exists():
+        for name in ("src", "migrations", "cross", "tests", "scripts/svs-bot.env.example", "Cargo.toml", "Cargo.lock"):
+            target = origin / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, target)
     shutil.rmtree(copy, ignore_errors=True)
-    for name in ("src", "migrations", "cross", "tests", "scripts/svs-bot.env.example", "Cargo.toml", "Cargo.lock"):
-        target = copy / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, target)
+    shutil.copytree(origin, copy)
     if way.allocator is None:
         return copy
     line, kind, value = way.allocator
@@ -178,7 +181,7 @@ def main():
     ways = [it for it in WAYS if not options.only or it.name in {"shipped", *options.only}]
     folder = CACHE / (options.key or sources_key())
     if not folder.exists():
-        shutil.rmtree(CACHE / "sources", ignore_errors=True)
+        shutil.rmtree(CACHE / "sources-as-they-are", ignore_errors=True)
         folder.mkdir(parents=True)
     if options.built:
         ways = [it for it in ways if (folder / it.name).exists()]
