@@ -242,6 +242,8 @@ impl Shell<'_> {
                 }
             };
             self.publish(trouble.as_deref());
+            // A quiet loop still turns in time to feed a watchdog of a few seconds.
+            let wait_ms = wait_ms.min(self.start.watchdog_ms.unwrap_or(i64::MAX));
             let known = events.len();
             if wait_ms > 0 || events.is_empty() {
                 wait(&mut receiver, &mut events, wait_ms).await;

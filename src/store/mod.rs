@@ -17,7 +17,8 @@ pub mod sync;
 pub mod tell;
 pub mod transfer;
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,8 @@ pub enum StoreError {
     Missing(PathBuf),
     /// SQLite says no.
     Sql(rusqlite::Error),
+    /// SQLite says no because the operating system did, like a file system that turned read-only.
+    Refused(rusqlite::Error, std::io::Error),
     /// The file system says no.
     Io(PathBuf, std::io::Error),
 }
@@ -68,6 +71,7 @@ impl fmt::Display for StoreError {
                 write!(f, "database: {} does not exist: start `svs-bot run` once", path.display())
             }
             Self::Sql(error) => write!(f, "database: {error}"),
+            Self::Refused(error, cause) => write!(f, "database: {error}: {cause}"),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -79,21 +83,20 @@ impl StoreError {
         matches!(
             self,
             Self::Sql(rusqlite::Error::SqliteFailure(error, _))
-                if error.code == rusqlite::ErrorCode::CannotOpen
+                if error.code == ErrorCode::CannotOpen
         )
     }
 
     /// Whether what was to be written is to blame, so that repeating it is of no use; a full disk, a
     /// busy or a damaged database is not.
     pub fn blames_data(&self) -> bool {
-        use rusqlite::ErrorCode;
         match self {
             Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => matches!(
                 error.code,
                 ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
             ),
             Self::Sql(error) => !matches!(error, rusqlite::Error::SqlInputError { .. }),
-            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) => false,
+            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) | Self::Refused(..) => false,
         }
     }
 }
@@ -187,6 +190,9 @@ impl Store {
     fn prepare(mut db: Connection) -> Result<Self> {
         db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
         db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // SQLite otherwise plans a statement anew whenever another value is bound that its planner had looked
+        // at, as that of a LIMIT: two fifths of all instructions of an answer were spent on that.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // A newer database is refused before anything is changed, the journal mode included.
         check_version(&db)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
@@ -205,6 +211,29 @@ impl Store {
     /// # Errors
     /// What `work` says, or SQLite at begin or commit; nothing is changed then.
     pub fn write<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.attempt(durability, work).map_err(|error| self.with_cause(error))
+    }
+
+    /// SQLite says "disk I/O error" for a file system that turned read-only; the system knows better.
+    fn with_cause(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Sql(error)
+                if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) =>
+            {
+                match crate::os::sqlite_refusal(&self.db) {
+                    Some(cause) => StoreError::Refused(error, cause),
+                    None => StoreError::Sql(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn attempt<T>(
         &mut self,
         durability: Durability,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,

@@ -223,7 +223,7 @@ impl State {
         status.disk = self.disk;
         status.sqlite = Some(crate::os::sqlite_memory(db));
         status.started_ms = Some(self.started_ms);
-        status.keys = self.pool.list(now).into_iter().map(|key| key.line).collect();
+        status.keys = self.pool.list(now);
         status.quota = self.pool.quota_view(now);
         status.webhook = self.is_hooked();
         status.lasts = self.pool.lasts(now);

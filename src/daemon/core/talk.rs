@@ -261,7 +261,7 @@ impl State {
     }
 
     pub(super) fn key_lines(&self, now: Now) -> Vec<KeyLine> {
-        self.pool.list(now).into_iter().map(|key| key.line).collect()
+        self.pool.list(now)
     }
 
     fn usage_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {

@@ -145,20 +145,27 @@ impl Page {
     }
 
     fn keys(&mut self, keys: &[KeyLine]) {
-        self.table("Keys", &["", "group", "key", "state", "back", "why"], keys, |page, key| {
-            let class = match key.state {
-                KeyState::Ready => "good",
-                KeyState::Resting | KeyState::Parked => "fair",
-                KeyState::Spent | KeyState::Dead => "bad",
-            };
-            let back = key.until_ms.map(|until_ms| page.in_span(until_ms)).unwrap_or_default();
-            page.cell(&key.n.to_string());
-            page.cell(key.group.label());
-            page.cell(&format!("…{}", key.last4));
-            let _ = write!(page.out, "<td class=\"{class}\">{}</td>", key.state.name());
-            page.cell(&back);
-            page.cell(&key.reason);
-        });
+        self.table(
+            "Keys",
+            &["", "group", "key", "project", "state", "back", "why"],
+            keys,
+            |page, key| {
+                let class = match key.state {
+                    KeyState::Ready => "good",
+                    KeyState::Resting | KeyState::Parked => "fair",
+                    KeyState::Spent | KeyState::Dead => "bad",
+                };
+                let back = key.until_ms.map(|until_ms| page.in_span(until_ms)).unwrap_or_default();
+                page.cell(&key.n.to_string());
+                page.cell(key.group.label());
+                page.cell(&format!("…{}", key.last4));
+                let inferred = if key.inferred { " (inferred)" } else { "" };
+                page.cell(&format!("{}{inferred}", key.project));
+                let _ = write!(page.out, "<td class=\"{class}\">{}</td>", key.state.name());
+                page.cell(&back);
+                page.cell(&key.reason());
+            },
+        );
     }
 
     fn quota(&mut self, quota: &[QuotaLine], lasts: &[TierLine]) {
