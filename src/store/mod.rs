@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// The same for a [`LogKeeper`], which keeps the writer waiting meanwhile: Litestream reads for longer than anybody
+/// should wait, and the next time is soon.
+const KEEPER_TIMEOUT_MS: u64 = 200;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Pages in the log after which [`Store::checkpoint_rarely`] works it in; SQLite's own number is 1000.
@@ -283,7 +286,7 @@ impl Store {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        db.busy_timeout(std::time::Duration::from_millis(KEEPER_TIMEOUT_MS))?;
         // A connection that has read nothing does not know that there is a log.
         check_version(&db)?;
         Ok(Some(LogKeeper { db }))
