@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// The same for a [`LogKeeper`], which keeps the writer waiting meanwhile: Litestream reads for longer than anybody
+/// should wait, and the next time is soon.
+const KEEPER_TIMEOUT_MS: u64 = 200;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Pages in the log after which [`Store::checkpoint_rarely`] works it in; SQLite's own number is 1000.
@@ -283,7 +286,9 @@ impl Store {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        db.busy_timeout(std::time::Duration::from_millis(KEEPER_TIMEOUT_MS))?;
+        // A connection that has read nothing does not know that there is a log.
+        check_version(&db)?;
         Ok(Some(LogKeeper { db }))
     }
 
@@ -305,6 +310,15 @@ impl Store {
     }
 }
 
+/// The log after it was worked in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogWork {
+    /// Pages in it.
+    pub pages: i64,
+    /// How many of them are in the database.
+    pub worked_in: i64,
+}
+
 /// Works the log into the database beside a writer that goes on, so that none of its commits has to.
 pub struct LogKeeper {
     db: Connection,
@@ -312,14 +326,18 @@ pub struct LogKeeper {
 
 impl LogKeeper {
     /// Most of the log first, for which nobody waits; then, while no writer writes, the rest that has come
-    /// since, so that the log begins anew. What could not be done now is done another time.
-    pub fn work(&self) {
+    /// since, so that the log begins anew.
+    ///
+    /// # Errors
+    /// As SQLite says; what could not be done now can be done another time.
+    pub fn work(&self) -> Result<LogWork> {
+        let mut done = LogWork::default();
         for how in ["PASSIVE", "RESTART"] {
-            let done = self.db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
-            if done.is_err() {
-                return;
-            }
+            done = self.db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
+                Ok(LogWork { pages: row.get(1)?, worked_in: row.get(2)? })
+            })?;
         }
+        Ok(done)
     }
 }
 
@@ -341,5 +359,40 @@ fn migrate(db: &mut Connection) -> Result<()> {
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", u32::try_from(version + 1).unwrap_or(u32::MAX))?;
         tx.commit()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeper_works_in_what_another_connection_writes() {
+        let dir = std::env::temp_dir().join(format!("svs-log-keeper-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut store = Store::open(&dir).unwrap();
+        let keeper = store.log_keeper().unwrap().unwrap();
+        let write = |store: &mut Store, bytes: i64| {
+            store
+                .write(Durability::Process, |tx| {
+                    tx.execute(
+                        "INSERT INTO meta (key, value) VALUES (hex(randomblob(8)), hex(zeroblob(?1)))",
+                        [bytes],
+                    )?;
+                    Ok(())
+                })
+                .unwrap();
+        };
+        write(&mut store, 200_000);
+        let first = keeper.work().unwrap();
+        assert!(first.pages > 90 && first.worked_in == first.pages, "{first:?}");
+        // It begins anew, so the next write is all there is in it.
+        write(&mut store, 10);
+        let second = keeper.work().unwrap();
+        assert!(second.pages < 10 && second.worked_in == second.pages, "{second:?}");
+        drop((store, keeper));
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(Store::in_memory().unwrap().log_keeper().unwrap().is_none());
     }
 }
