@@ -1,7 +1,7 @@
 //! Owns: the few questions to the operating system that the standard library does not ask.
 //! May not: hold state; be called with anything but checked values.
 //! Invariant: this is the one room with `unsafe`; each block proves itself. Besides `store` it is the
-//! only one to name `rusqlite`, for one counter.
+//! only one to name `rusqlite`, for two numbers that it does not pass on.
 #![expect(unsafe_code, reason = "system calls that std does not wrap; audited block by block")]
 
 use crate::types::status::{Disk, SqliteMemory};
@@ -107,6 +107,15 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
         )
     };
     count < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+}
+
+/// What the operating system said to the last call of SQLite on this connection that it refused; `None` where it
+/// has refused none.
+pub fn sqlite_refusal(db: &rusqlite::Connection) -> Option<std::io::Error> {
+    // SAFETY: the handle is open for as long as `db` is borrowed, and one number of it is read; the connection is
+    // used by this thread alone at this moment, since `Connection` is not `Sync`.
+    let code = unsafe { rusqlite::ffi::sqlite3_system_errno(db.handle()) };
+    (code != 0).then(|| std::io::Error::from_raw_os_error(code))
 }
 
 /// What SQLite holds in memory: of the whole process, and of this connection.

@@ -19,7 +19,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["types", "calendar", "json"]),
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
-    ("store", &["types", "calendar", "json", "engine"]),
+    // `os` for what the system said when SQLite only says "disk I/O error".
+    ("store", &["types", "calendar", "json", "os", "engine"]),
     // `calendar` for the `Date` of a reply, `os` for one look at a socket.
     ("net", &["types", "calendar", "os", "config", "wire"]),
     ("sync", &["types", "calendar", "json", "config", "wire", "store"]),

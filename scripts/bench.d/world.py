@@ -15,18 +15,12 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "test.d"))
-from standin import TOKEN, StandIn, post  # noqa: E402
+from standin import TOKEN, StandIn, free_port, post  # noqa: E402
 
 BINARY = os.environ.get("SVS_BOT", str(ROOT / "target" / "release" / "svs-bot"))
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Many, each its own project: a minute's tokens of one would end before a bench does.
 KEYS = ",".join(f"AIza{number:035}" for number in range(128))
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 class World:

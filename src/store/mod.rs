@@ -18,7 +18,7 @@ pub mod tell;
 pub mod transfer;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +26,9 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
+/// The same for a [`LogKeeper`], which keeps the writer waiting meanwhile: Litestream reads for longer than anybody
+/// should wait, and the next time is soon.
+const KEEPER_TIMEOUT_MS: u64 = 200;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Pages in the log after which [`Store::checkpoint_rarely`] works it in; SQLite's own number is 1000.
@@ -54,6 +57,8 @@ pub enum StoreError {
     Missing(PathBuf),
     /// SQLite says no.
     Sql(rusqlite::Error),
+    /// SQLite says no because the operating system did, like a file system that turned read-only.
+    Refused(rusqlite::Error, std::io::Error),
     /// The file system says no.
     Io(PathBuf, std::io::Error),
 }
@@ -69,6 +74,7 @@ impl fmt::Display for StoreError {
                 write!(f, "database: {} does not exist: start `svs-bot run` once", path.display())
             }
             Self::Sql(error) => write!(f, "database: {error}"),
+            Self::Refused(error, cause) => write!(f, "database: {error}: {cause}"),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
         }
     }
@@ -80,21 +86,20 @@ impl StoreError {
         matches!(
             self,
             Self::Sql(rusqlite::Error::SqliteFailure(error, _))
-                if error.code == rusqlite::ErrorCode::CannotOpen
+                if error.code == ErrorCode::CannotOpen
         )
     }
 
     /// Whether what was to be written is to blame, so that repeating it is of no use; a full disk, a
     /// busy or a damaged database is not.
     pub fn blames_data(&self) -> bool {
-        use rusqlite::ErrorCode;
         match self {
             Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => matches!(
                 error.code,
                 ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
             ),
             Self::Sql(error) => !matches!(error, rusqlite::Error::SqlInputError { .. }),
-            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) => false,
+            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) | Self::Refused(..) => false,
         }
     }
 }
@@ -213,6 +218,29 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.attempt(durability, work).map_err(|error| self.with_cause(error))
+    }
+
+    /// SQLite says "disk I/O error" for a file system that turned read-only; the system knows better.
+    fn with_cause(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Sql(error)
+                if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) =>
+            {
+                match crate::os::sqlite_refusal(&self.db) {
+                    Some(cause) => StoreError::Refused(error, cause),
+                    None => StoreError::Sql(error),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn attempt<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
         if self.durability != durability {
             let level = if durability == Durability::Disk { "FULL" } else { "NORMAL" };
             self.db.pragma_update(None, "synchronous", level)?;
@@ -258,7 +286,9 @@ impl Store {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
+        db.busy_timeout(std::time::Duration::from_millis(KEEPER_TIMEOUT_MS))?;
+        // A connection that has read nothing does not know that there is a log.
+        check_version(&db)?;
         Ok(Some(LogKeeper { db }))
     }
 
@@ -280,6 +310,15 @@ impl Store {
     }
 }
 
+/// The log after it was worked in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogWork {
+    /// Pages in it.
+    pub pages: i64,
+    /// How many of them are in the database.
+    pub worked_in: i64,
+}
+
 /// Works the log into the database beside a writer that goes on, so that none of its commits has to.
 pub struct LogKeeper {
     db: Connection,
@@ -287,14 +326,18 @@ pub struct LogKeeper {
 
 impl LogKeeper {
     /// Most of the log first, for which nobody waits; then, while no writer writes, the rest that has come
-    /// since, so that the log begins anew. What could not be done now is done another time.
-    pub fn work(&self) {
+    /// since, so that the log begins anew.
+    ///
+    /// # Errors
+    /// As SQLite says; what could not be done now can be done another time.
+    pub fn work(&self) -> Result<LogWork> {
+        let mut done = LogWork::default();
         for how in ["PASSIVE", "RESTART"] {
-            let done = self.db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(()));
-            if done.is_err() {
-                return;
-            }
+            done = self.db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
+                Ok(LogWork { pages: row.get(1)?, worked_in: row.get(2)? })
+            })?;
         }
+        Ok(done)
     }
 }
 
@@ -316,5 +359,40 @@ fn migrate(db: &mut Connection) -> Result<()> {
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", u32::try_from(version + 1).unwrap_or(u32::MAX))?;
         tx.commit()?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_keeper_works_in_what_another_connection_writes() {
+        let dir = std::env::temp_dir().join(format!("svs-log-keeper-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        let mut store = Store::open(&dir).unwrap();
+        let keeper = store.log_keeper().unwrap().unwrap();
+        let write = |store: &mut Store, bytes: i64| {
+            store
+                .write(Durability::Process, |tx| {
+                    tx.execute(
+                        "INSERT INTO meta (key, value) VALUES (hex(randomblob(8)), hex(zeroblob(?1)))",
+                        [bytes],
+                    )?;
+                    Ok(())
+                })
+                .unwrap();
+        };
+        write(&mut store, 200_000);
+        let first = keeper.work().unwrap();
+        assert!(first.pages > 90 && first.worked_in == first.pages, "{first:?}");
+        // It begins anew, so the next write is all there is in it.
+        write(&mut store, 10);
+        let second = keeper.work().unwrap();
+        assert!(second.pages < 10 && second.worked_in == second.pages, "{second:?}");
+        drop((store, keeper));
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(Store::in_memory().unwrap().log_keeper().unwrap().is_none());
     }
 }

@@ -4,7 +4,7 @@
 
 use super::report::Report;
 use super::{Options, Step, SyncRun};
-use crate::store::{Durability, LOG_BYTES, Result, Store};
+use crate::store::{Durability, LOG_BYTES, LogKeeper, Result, Store};
 use crate::types::Now;
 use crate::wire::{NetError, NetErrorKind, Request, Response};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -53,9 +53,8 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
         let (keep, orders) = sync_channel(1);
         scope.spawn(move || {
             for () in orders {
-                if let Some(keeper) = &keeper {
-                    keeper.work();
-                }
+                // What it could not do now, it or the writer does later.
+                let _ = keeper.as_ref().map(LogKeeper::work);
             }
         });
         let mut line = Line { requests, replies, keep, unkept_bytes: 0 };

@@ -18,6 +18,8 @@ const IDS_MAX: usize = 200;
 const MARKS_MAX: usize = 50;
 /// Rows named ahead by one write to the disk. Of as many it is unknown after a crash whether they were sent.
 const NAMED_AHEAD: i64 = 100_000;
+/// Fact: rows of a batch that the last run ended with, where that were fewer than the settings allow.
+const ROWS_NOW: &str = "sync_rows_now";
 /// Fact: until when requests of unknown outcome may still commit.
 const UNSURE_UNTIL: &str = "sync_unsure_until_ms";
 
@@ -103,6 +105,23 @@ impl Cursor {
     pub(super) fn begin(&mut self, names: Names) {
         self.names = names;
         self.tried = names.upto;
+    }
+    /// Goes on with batches as small as the last run had to make them, or it would end where that one did.
+    pub(super) fn resume(&mut self, db: &Db) -> Result<()> {
+        let rows = meta::get_i64(db, ROWS_NOW)?.and_then(|rows| usize::try_from(rows).ok());
+        if let Some(rows) = rows.filter(|rows| *rows > 0) {
+            self.size.rows = rows.min(self.size.rows_max);
+        }
+        Ok(())
+    }
+    /// Writes down what [`Cursor::resume`] reads.
+    pub(super) fn remember(&self, db: &Db) -> Result<()> {
+        let is_small = self.size.rows < self.size.rows_max;
+        let rows = if is_small { self.size.rows.to_string() } else { String::new() };
+        if meta::get(db, ROWS_NOW)?.unwrap_or_default() == rows {
+            return Ok(());
+        }
+        meta::set(db, ROWS_NOW, &rows)
     }
     /// Whether the next batch could be cut short because no more rows have names, although more wait.
     pub(super) fn is_short_of_names(&self, newest: i64) -> bool {
@@ -255,7 +274,9 @@ impl SyncRun {
             }
             Err(fault @ Fault::Shrink { never, .. }) => {
                 self.cursor.size.shrink(claimed.len());
-                return Ok(if never { Ok(()) } else { Err(fault) });
+                // Where it is certain that nothing was done, fewer are tried at once; else a pause may help.
+                let certain = never || (!unclear && claimed.len() > 1);
+                return Ok(if certain { Ok(()) } else { Err(fault) });
             }
             Err(fault) => return Ok(Err(fault)),
         };

@@ -299,6 +299,7 @@ impl SyncRun {
 
     fn begin(&mut self, db: &Db, dice: u64) -> Result<Option<Request>> {
         self.cursor.begin(names::load(db, dice)?);
+        self.cursor.resume(db)?;
         self.newest = rows::newest_id(db)?;
         for table in Table::ALL {
             if self.options.retry_parked {
@@ -382,6 +383,7 @@ impl SyncRun {
     fn end(&mut self, db: &Db, now_ms: UnixMs) -> Result<()> {
         self.ended = true;
         self.write_down_arrived(db)?;
+        self.cursor.remember(db)?;
         self.count(db)?;
         let waiting = self.report.history.pending + self.report.registry.pending;
         if waiting > 0 && self.report.error.is_none() && self.has_left_rows(db)? {

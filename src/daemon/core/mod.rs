@@ -30,7 +30,7 @@ use crate::engine::policy::Policy;
 use crate::store::Db;
 use crate::store::status::Published;
 use crate::store::{Durability, Result, Store, future, history, inbox, ledger, meta, outbox};
-use crate::types::status::Disk;
+use crate::types::status::{Disk, SqliteMemory};
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -183,6 +183,8 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// What SQLite holds in memory.
+    pub(crate) measure: fn(&Db) -> SqliteMemory,
     /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
     pub(crate) ahead_ms: Option<i64>,
     /// Whether the log was told of it.
