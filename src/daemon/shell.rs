@@ -135,7 +135,8 @@ pub fn run(start: Start<'_>) -> Ended {
         ),
     );
     // Threads are made when needed: room for the largest WORKERS that a reload may bring.
-    let workers = WORKERS_MAX + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
+    let workers =
+        WORKERS_MAX + core::SENDERS_MAX + core::CALLS_MAX + core::CALLBACKS_MAX + OTHER_WORKERS;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(workers)
