@@ -25,6 +25,8 @@ struct Bench {
     message: i64,
     /// Jobs that nobody has reported on, polls and calls without consequences left out.
     jobs: Vec<Job>,
+    /// Bodies of the calls without consequences.
+    calls: Vec<String>,
 }
 
 impl Bench {
@@ -50,7 +52,14 @@ impl Bench {
         let store = Store::in_memory().unwrap();
         let now = Now { unix_ms: START_MS };
         let core = Core::with_dice(store, config, false, false, &[7; 32], now).unwrap();
-        let mut bench = Self { core, now_ms: START_MS, update: 0, message: 0, jobs: Vec::new() };
+        let mut bench = Self {
+            core,
+            now_ms: START_MS,
+            update: 0,
+            message: 0,
+            jobs: Vec::new(),
+            calls: Vec::new(),
+        };
         bench.turn([]);
         bench
     }
@@ -79,7 +88,8 @@ impl Bench {
                     Job::CheckKey { secret } => {
                         events.push_back(Event::KeyChecked { secret, result: Ok(()) });
                     }
-                    Job::Call { purpose, .. } => {
+                    Job::Call { purpose, request } => {
+                        self.calls.extend(request.body);
                         events.push_back(Event::Called { purpose, result: Ok(()) });
                     }
                     Job::Poll { .. } => {}
@@ -112,7 +122,7 @@ impl Bench {
         let (message, at_s) = (self.message, self.now_ms / 1_000);
         let entities = match text.strip_prefix('/') {
             Some(word) => {
-                let length = word.len() + 1;
+                let length = word.split(' ').next().map_or(0, str::len) + 1;
                 format!(r#","entities":[{{"type":"bot_command","offset":0,"length":{length}}}]"#)
             }
             None => String::new(),
@@ -122,6 +132,26 @@ impl Bench {
                "chat":{{"id":{PERSON},"type":"private","first_name":"Ann"}},
                "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}},
                "text":"{text}"{entities}}}"#
+        ));
+    }
+
+    /// A part of an album, in a private chat.
+    fn shows(&mut self, album: &str, file: &str, caption: &str) {
+        self.message += 1;
+        let (message, at_s) = (self.message, self.now_ms / 1_000);
+        self.update(&format!(
+            r#""message":{{"message_id":{message},"date":{at_s},"media_group_id":"{album}",
+               "chat":{{"id":{PERSON},"type":"private","first_name":"Ann"}},
+               "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}},
+               "photo":[{{"file_id":"{file}","file_unique_id":"{file}","width":9,"height":9,"file_size":99}}],
+               "caption":"{caption}"}}"#
+        ));
+    }
+
+    fn presses(&mut self, data: &str, message: &str) {
+        self.update(&format!(
+            r#""callback_query":{{"id":"77","data":"{data}","chat_instance":"1",{message}
+               "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}}}}"#
         ));
     }
 
@@ -353,4 +383,81 @@ fn what_waits_behind_a_refused_rich_message_comes_after_all_parts_of_its_html() 
     let job = bench.asked().unwrap();
     bench.answers(job.inbox, Ok("**more**"));
     assert_eq!(bench.sending().unwrap().what.kind, Kind::Send);
+}
+
+#[test]
+fn parts_of_an_album_join_while_it_waits_and_are_questions_of_their_own_after() {
+    let mut bench = Bench::start(|_| {});
+    bench.says("first");
+    let first = bench.asked().unwrap();
+    bench.shows("album", "f1", "what is this?");
+    // Its question waits behind the first one: minutes later there is still room in it.
+    bench.after(180_000);
+    bench.shows("album", "f2", "");
+    bench.answers(first.inbox, Ok("one"));
+    assert_eq!(bench.sends_all(), ["one"]);
+    let album = bench.asked().unwrap();
+    assert_eq!((album.media.len(), album.text.as_str()), (2, "what is this?"));
+    bench.answers(album.inbox, Ok("two pictures"));
+    assert_eq!(bench.sends_all(), ["two pictures"]);
+    // A part that comes when all is said is answered too, with what was said in mind.
+    bench.after(180_000);
+    bench.shows("album", "f3", "");
+    bench.after(5_000);
+    let late = bench.asked().unwrap();
+    assert_eq!(late.media.len(), 1);
+    assert!(late.turns.iter().any(|(_, answered)| answered == "two pictures"), "{:?}", late.turns);
+    bench.answers(late.inbox, Ok("a third"));
+    assert_eq!(bench.sends_all(), ["a third"]);
+}
+
+#[test]
+fn every_pressed_button_is_answered_and_only_one_s_own_do_anything() {
+    let here = r#""message":{"message_id":9,"date":1,"chat":{"id":42,"type":"private"}},"#;
+    let too_old = r#""message":{"message_id":9,"date":0,"chat":{"id":42,"type":"private"}},"#;
+    let elsewhere = r#""message":{"message_id":9,"date":1,"chat":{"id":-7,"type":"group"}},"#;
+    let erased = "Done";
+    for (data, message, said, toast) in [
+        ("forget:yes", here, Some(erased), false),
+        ("forget:yes", too_old, Some(erased), false),
+        ("forget:no", here, Some("Nothing"), false),
+        ("forget:yes", elsewhere, None, true),
+        ("forget:yes", "", None, true),
+        ("of another version", here, None, true),
+        ("", here, None, true),
+    ] {
+        let mut bench = Bench::start(|_| {});
+        bench.round(1);
+        bench.calls.clear();
+        bench.presses(data, message);
+        let answers: Vec<_> =
+            bench.calls.iter().filter(|body| body.contains("callback_query_id")).collect();
+        assert_eq!(answers.len(), 1, "{data}");
+        assert_eq!(answers[0].contains("no longer valid"), toast, "{data} {answers:?}");
+        let texts = bench.sends_all();
+        assert_eq!(texts.len(), usize::from(said.is_some()), "{data} {message}: {texts:?}");
+        bench.says("/export");
+        let export = bench.sending().unwrap().what;
+        let kept = export.kind == Kind::Document;
+        assert_eq!(kept, said != Some(erased), "{data} {message}: {texts:?}");
+    }
+}
+
+#[test]
+fn an_export_is_a_file_for_people_or_for_programs() {
+    let mut bench = Bench::start(|_| {});
+    bench.says("/export");
+    assert!(bench.sends_all()[0].contains("no history"));
+    bench.round(1);
+    for (command, name, begin) in [
+        ("/export", "history.md", "## 20"),
+        ("/export json", "history.json", "{\"complete\":true,\"rounds\":[{"),
+    ] {
+        bench.says(command);
+        let sending = bench.sending().unwrap();
+        assert_eq!((sending.what.kind, sending.what.plain.as_str()), (Kind::Document, name));
+        assert!(sending.what.text.starts_with(begin), "{}", sending.what.text);
+        assert!(sending.what.text.contains("question 1") && sending.what.text.contains("answer 1"));
+        bench.sent(sending, Ok(()));
+    }
 }

@@ -6,6 +6,7 @@
 mod accept;
 mod along;
 mod ask;
+mod export;
 mod hook;
 mod keep;
 mod poison;
@@ -36,8 +37,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
 pub const SENDERS_MAX: usize = 8;
-/// Calls without consequences (typing, callback answers) at once; more are dropped, not queued.
+/// Calls without consequences (typing, previews) at once; more are dropped, not queued.
 pub const CALLS_MAX: usize = 8;
+/// Further ones that only pressed buttons may take: who pressed waits for the answer.
+pub const CALLBACKS_MAX: usize = 8;
 /// Events taken into one transaction.
 const EVENTS_PER_TURN_MAX: usize = 256;
 /// When the soonest wake cannot be read, the loop looks again after this long.
@@ -192,6 +195,8 @@ pub struct State {
     pub(crate) sync_run: Option<crate::sync::SyncRun>,
     /// What was last said of its trouble, so that it is said once.
     pub(crate) sync_trouble: String,
+    /// Rows that a dry run has told of, in the order of [`Table::ALL`](crate::store::sync::Table::ALL).
+    pub(crate) dry_rows: [i64; 2],
 }
 
 /// What one turn collects until its transaction is committed.

@@ -140,7 +140,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         ),
         Speech::ForgetCancelled => "All right, nothing was deleted.".to_owned(),
         Speech::ButtonOld => "This button is no longer valid. Please send the command again.".to_owned(),
-        Speech::ExportCaption { rows } => format!("Your chat history, {rows} records."),
+        Speech::ExportNewest { rounds } => {
+            format!("Your newest {rounds} questions and answers; older ones do not fit in here.")
+        }
         Speech::ExportEmpty => "There is no history of yours to export yet.".to_owned(),
         Speech::PrivateOnly => "This command works in private chats only. Please send it to me there.".to_owned(),
         Speech::GrantDone { user, role, until } => match until {

@@ -180,8 +180,8 @@ pub enum Speech<'a> {
     ForgetCancelled,
     /// A button that is no longer good.
     ButtonOld,
-    /// Beside the file.
-    ExportCaption { rows: u64 },
+    /// At the top of a file that leaves out older rounds.
+    ExportNewest { rounds: usize },
     /// Nothing to export.
     ExportEmpty,
     /// A command for private chats.

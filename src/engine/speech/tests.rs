@@ -66,7 +66,7 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::ForgetDone { rows: 7 },
         Speech::ForgetCancelled,
         Speech::ButtonOld,
-        Speech::ExportCaption { rows: 7 },
+        Speech::ExportNewest { rounds: 7 },
         Speech::ExportEmpty,
         Speech::PrivateOnly,
         Speech::GrantDone { user, role, until: Some("2027-01-01") },

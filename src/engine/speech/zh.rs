@@ -111,7 +111,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::ForgetDone { rows } => format!("已删除本机上你的 {rows} 条记录；Supabase 里如有副本，会在下次同步时删除。这个聊天窗口里的消息需要你自己在 Telegram 里删除。"),
         Speech::ForgetCancelled => "好的，什么都没有删除。".to_owned(),
         Speech::ButtonOld => "这个按钮已经失效了，请重新发送命令。".to_owned(),
-        Speech::ExportCaption { rows } => format!("这是你的聊天记录，共 {rows} 条。"),
+        Speech::ExportNewest { rounds } => {
+            format!("这里是你最近的 {rounds} 轮问答，更早的放不下了。")
+        }
         Speech::ExportEmpty => "还没有你的聊天记录可以导出。".to_owned(),
         Speech::PrivateOnly => "这个命令只能在私聊里用，请私聊我再发一次。".to_owned(),
         Speech::GrantDone { user, role, until } => match until {
