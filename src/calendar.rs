@@ -19,6 +19,9 @@ const PACIFIC_STANDARD_S: i64 = -8 * 3_600;
 const PACIFIC_BEGIN_UTC_H: i64 = 10;
 /// The UTC hour at which it ends: 02:00 daylight time.
 const PACIFIC_END_UTC_H: i64 = 9;
+/// As HTTP writes them, in every language.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A date of the Gregorian calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,8 +96,6 @@ pub fn parse_written(text: &str) -> Option<Written> {
 /// The instant of a reply's `Date`, to the second: `Sun, 22 Nov 2026 23:12:14 GMT` (RFC 9110, 5.6.7);
 /// the two obsolete forms are not read.
 pub fn parse_http_date(text: &str) -> Option<UnixMs> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let mut words = text.trim().split_once(", ")?.1.split(' ');
     let (day, month, year) = (words.next()?, words.next()?, words.next()?);
     let (time, zone) = (words.next()?, words.next()?);
@@ -103,6 +104,20 @@ pub fn parse_http_date(text: &str) -> Option<UnixMs> {
         return None;
     }
     parse_rfc3339(&format!("{year}-{month:02}-{day}T{time}Z"))
+}
+
+/// What [`parse_http_date`] reads.
+pub fn http_date(unix_ms: UnixMs) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    let days = utc_day(unix_ms);
+    let Date { year, month, day } = date_from_days(days);
+    let name = |names: &[&'static str], at: i64| {
+        usize::try_from(at).ok().and_then(|at| names.get(at).copied()).unwrap_or_default()
+    };
+    let (weekday, month) = (name(&DAYS, weekday(days)), name(&MONTHS, month - 1));
+    let second = unix_ms.div_euclid(SECOND_MS).rem_euclid(DAY_S);
+    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT")
 }
 
 /// Days since the epoch of a date text like `2026-01-31`.
@@ -420,6 +435,9 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(parse_http_date(text), want, "{text}");
+            if let Some(unix_ms) = want {
+                assert_eq!(http_date(unix_ms), text.trim());
+            }
         }
     }
 

@@ -21,24 +21,25 @@ DISK = "6m"
 INSIDE = "SVS_BOT_DISK_INSIDE"
 
 
-def main():
+def main(full=None, size=DISK):
+    """Calls `full` with a folder that is a small disk."""
     if INSIDE not in os.environ:
         # A mount namespace of our own: nothing stays mounted, whatever happens.
         user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         done = subprocess.run(
-            ["unshare", *user, "--mount", sys.executable, __file__], env={**os.environ, INSIDE: "1"}
+            ["unshare", *user, "--mount", sys.executable, sys.argv[0]], env={**os.environ, INSIDE: "1"}
         )
         assert done.returncode == 0, "a full disk: see above; mounting a tmpfs needs root or user namespaces"
         return
     with tempfile.TemporaryDirectory(prefix="svs-disk-") as folder:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "none", folder], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "none", folder], check=True)
         try:
-            full(pathlib.Path(folder))
+            (full or fill_up)(pathlib.Path(folder))
         finally:
             subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-def full(folder):
+def fill_up(folder):
     address = f"127.0.0.1:{free_port()}"
     with StandIn("--unlimited", "--username", "svs_bot") as standin:
         settings = {
@@ -61,7 +62,7 @@ def full(folder):
             assert ready[0] == 503 and ready[1].startswith("database: "), ready
             assert get(address, "/healthz")[0] == 200, "the loop itself is well"
             assert "\nsvs_bot_ready 0\n" in get(address, "/metrics")[1]
-            item = next(it for it in check(bot) if it["name"] == "disk")
+            item = next(it for it in check(bot, "--offline") if it["name"] == "disk")
             assert item["level"] == "fail" and item["todo"], item
             filler.unlink()
             until(60, "the end of it", lambda: get(address, "/readyz")[0] == 200)
@@ -80,9 +81,9 @@ def fill(path):
                 pass
 
 
-def check(bot):
+def check(bot, *options):
     done = subprocess.run(
-        [bot.program, "check", "--json", "--offline", "--env-file", bot.path / "env", "--data-dir", bot.path / "data"],
+        [bot.program, "check", "--json", *options, "--env-file", bot.path / "env", "--data-dir", bot.path / "data"],
         capture_output=True, text=True,
     )
     assert done.returncode == 1, done.stdout + done.stderr

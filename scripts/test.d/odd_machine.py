@@ -149,7 +149,8 @@ def writes_are_refused(it):
                                "-e", f"inject={calls}:error=EROFS", "-p", str(it.process.pid)])
     traced = pathlib.Path(f"/proc/{it.process.pid}/status")
     try:
-        until(PATIENCE_S, "the tracer", lambda: f"TracerPid:\t{tracer.pid}" in traced.read_text())
+        until(PATIENCE_S, "the tracer", lambda: f"TracerPid:\t{tracer.pid}" in traced.read_text() or tracer.poll() is not None)
+        assert tracer.poll() is None, "strace may not look at the daemon: run as root, or with kernel.yama.ptrace_scope=0"
         yield
     finally:
         tracer.terminate()
@@ -172,6 +173,9 @@ def a_disk_that_turns_read_only_and_back(standin, _):
 
 def a_file_system_that_gives_up(standin, folder):
     """ext4 after an error that it cannot mend: read-only for good, until it is checked and mounted again."""
+    if not shutil.which("mkfs.ext4"):
+        print("    not played: mkfs.ext4 is missing: install the package e2fsprogs")
+        return
     image, it = folder / "image", bot(standin, HTTP_ADDR="127.0.0.1:9464")
     disk = it.path / "data"
     disk.mkdir()

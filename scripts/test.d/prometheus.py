@@ -29,9 +29,9 @@ SCRAPES = 5
 
 
 def main():
-    tools = {name: need(name) for name in ("promtool", "prometheus")}
-    run(tools["promtool"], "check", "rules", ALERTS)
-    run(tools["promtool"], "test", "rules", CASES)
+    promtool = need("promtool")
+    run(promtool, "check", "rules", ALERTS)
+    run(promtool, "test", "rules", CASES)
     address = f"127.0.0.1:{free_port()}"
     with StandIn("--unlimited", "--username", "svs_bot", "--supabase-key", "sb_secret_check") as standin:
         settings = {
@@ -46,32 +46,13 @@ def main():
         with Bot(**settings):
             until(60, "the bot", lambda: get(f"http://{address}/readyz", "a-token"))
             text = get(f"http://{address}/metrics", "a-token")
-            said = subprocess.run([tools["promtool"], "check", "metrics"], input=text, capture_output=True, text=True)
+            said = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True)
             assert said.returncode == 0 and not said.stderr, f"promtool check metrics:\n{said.stderr}"
-            with tempfile.TemporaryDirectory(prefix="svs-prometheus-") as folder:
-                scrape(tools["prometheus"], pathlib.Path(folder), address, standin)
+            scrape(address, standin)
 
 
-def scrape(program, folder, address, standin):
-    port = free_port()
-    config = folder / "prometheus.yml"
-    # As docs/operations.md says, but for the pace.
-    config.write_text(
-        "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
-        f"rule_files: ['{ALERTS}']\n"
-        "scrape_configs:\n- job_name: svs-bot\n  authorization: {credentials: a-token}\n"
-        f"  static_configs: [{{targets: ['{address}']}}]\n"
-    )
-    with open(folder / "log", "wb") as log:
-        server = subprocess.Popen(
-            [
-                program, f"--config.file={config}", f"--storage.tsdb.path={folder}/data",
-                f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
-            ],
-            stdout=log, stderr=log,
-        )
-    try:
-        api = f"http://127.0.0.1:{port}/api/v1"
+def scrape(address, standin):
+    with Prometheus(address, "a-token") as api:
         talk = iter(range(1, 10_000))
 
         def scraped():
@@ -83,12 +64,43 @@ def scrape(program, folder, address, standin):
         until(90, "the scrapes", scraped)
         until(30, "answers in a rate", lambda: float(query(api, "sum(rate(svs_bot_answers_total[1m]))")[0]["value"][1]) > 0)
         judge(api)
-    except BaseException:
-        print((folder / "log").read_text(errors="replace")[-2000:])
-        raise
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+
+
+class Prometheus:
+    """The real one with the shipped alerts; `with Prometheus(address) as api:`."""
+
+    def __init__(self, address, token=None):
+        self.address, self.token, self.program = address, token, need("prometheus")
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="svs-prometheus-")
+        path, port = pathlib.Path(self.folder.name), free_port()
+        config = path / "prometheus.yml"
+        secret = f"  authorization: {{credentials: {self.token}}}\n" if self.token else ""
+        # As docs/operations.md says, but for the pace.
+        config.write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}\n"
+            f"rule_files: ['{ALERTS}']\n"
+            f"scrape_configs:\n- job_name: svs-bot\n{secret}"
+            f"  static_configs: [{{targets: ['{self.address}']}}]\n"
+        )
+        self.log = path / "log"
+        with open(self.log, "wb") as log:
+            self.server = subprocess.Popen(
+                [
+                    self.program, f"--config.file={config}", f"--storage.tsdb.path={path}/data",
+                    f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
+                ],
+                stdout=log, stderr=log,
+            )
+        return f"http://127.0.0.1:{port}/api/v1"
+
+    def __exit__(self, kind, *_):
+        if kind is not None:
+            print(self.log.read_text(errors="replace")[-2000:])
+        self.server.terminate()
+        self.server.wait(timeout=30)
+        self.folder.cleanup()
 
 
 def judge(api):

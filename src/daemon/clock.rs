@@ -46,6 +46,37 @@ impl Clock {
     }
 }
 
+/// How far the system's clock is ahead of a service's, from the `Date` of its replies.
+#[derive(Debug)]
+pub struct Skew {
+    /// As the last reply has it; [`i64::MIN`] before there was any.
+    last_ms: AtomicI64,
+    /// What two replies agree on, or the only one says.
+    believed_ms: AtomicI64,
+}
+
+impl Skew {
+    /// Nothing known.
+    pub fn unknown() -> Self {
+        Self { last_ms: AtomicI64::new(i64::MIN), believed_ms: AtomicI64::new(i64::MIN) }
+    }
+
+    /// A reply came at `now_ms` of the system's clock. One that lay unread while the machine slept
+    /// makes the clock look wrong, so what only one reply says is not believed, but of the first.
+    pub fn note(&self, now_ms: i64, theirs_ms: i64) {
+        let ahead_ms = now_ms.saturating_sub(theirs_ms);
+        let last_ms = self.last_ms.swap(ahead_ms, Ordering::Relaxed);
+        if last_ms == i64::MIN || last_ms.saturating_sub(ahead_ms).abs() <= SKEW_MS_WARN {
+            self.believed_ms.store(ahead_ms, Ordering::Relaxed);
+        }
+    }
+
+    /// How far, where it is known.
+    pub fn ahead_ms(&self) -> Option<i64> {
+        Some(self.believed_ms.load(Ordering::Relaxed)).filter(|ahead_ms| *ahead_ms != i64::MIN)
+    }
+}
+
 fn start(system_ms: i64, newest_row_ms: i64) -> i64 {
     if system_ms < OLDEST_PLAUSIBLE_MS {
         return newest_row_ms.max(OLDEST_PLAUSIBLE_MS);
@@ -88,6 +119,25 @@ mod tests {
         let row_ms = OLDEST_PLAUSIBLE_MS + 5;
         assert_eq!(start(0, row_ms), row_ms);
         assert_eq!(start(0, 0), OLDEST_PLAUSIBLE_MS);
+    }
+
+    #[test]
+    fn one_late_reply_makes_no_clock_wrong() {
+        let skew = Skew::unknown();
+        assert_eq!(skew.ahead_ms(), None);
+        for (now_ms, theirs_ms, want_ms) in [
+            (1_000_000, 999_500, 500),
+            // Read an hour after it was written, and then none is.
+            (4_600_000, 1_000_000, 500),
+            (4_700_000, 4_700_000, 500),
+            (4_800_000, 4_800_000, 0),
+            // Stepped.
+            (9_800_000, 4_810_000, 0),
+            (9_900_000, 4_910_000, 4_990_000),
+        ] {
+            skew.note(now_ms, theirs_ms);
+            assert_eq!(skew.ahead_ms(), Some(want_ms), "{now_ms}");
+        }
     }
 
     #[test]

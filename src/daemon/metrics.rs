@@ -2,6 +2,7 @@
 //! May not: read a clock or the database; grow with what people or services send.
 //! Invariant: every label value comes from a fixed list or from the settings; all else is `other`.
 
+use super::cause;
 use super::process::Process;
 use crate::types::status::{KeyState, Status, TABLES};
 use crate::types::{Group, Role, UPDATE_KINDS, build};
@@ -383,6 +384,12 @@ fn gauge_families(page: &mut Page, status: &Status) {
     let counts = &status.counts;
     let ready = Some(u8::from(status.ready));
     page.gauge("svs_bot_ready", "Whether messages are taken and answered.", ready);
+    let name = "svs_bot_not_ready";
+    page.family(name, "gauge", "What keeps messages from being taken and answered.");
+    let cause = cause::of(status);
+    for each in cause::CAUSES {
+        page.sample(name, &[("cause", each.label)], u8::from(cause == Some(each)));
+    }
     page.gauge("svs_bot_inbox_pending", "Updates stored but not finished.", Some(counts.inbox));
     page.gauge(
         "svs_bot_inbox_oldest_timestamp_seconds",
@@ -421,6 +428,11 @@ fn gauge_families(page: &mut Page, status: &Status) {
         "svs_bot_sync_last_success_timestamp_seconds",
         "When all rows were last in Supabase; 0 never.",
         Some(synced),
+    );
+    page.gauge(
+        "svs_bot_sync_failing",
+        "Whether the last synchronisation ended in an error.",
+        Some(u8::from(status.sync.enabled && status.sync.last_error.is_some())),
     );
     page.gauge(
         "svs_bot_sync_enabled",

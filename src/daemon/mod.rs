@@ -4,6 +4,7 @@
 //! One thread turns the core and owns the only connection to the database; blocking workers make
 //! one HTTP call each and send one event back; another thread serves HTTP from a snapshot.
 
+pub mod cause;
 pub mod clock;
 pub mod core;
 pub mod event;

@@ -1,7 +1,7 @@
 //! Owns: the daemon's life: start, loop, reload, end.
 //! May not: decide what the core decides.
 
-use super::clock::Clock;
+use super::clock::{Clock, Skew};
 use super::core::{Core, End};
 use super::event::{Changes, Event};
 use super::http::webhook::Listener;
@@ -17,7 +17,6 @@ use crate::types::SECOND_MS;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -284,10 +283,9 @@ impl Shell<'_> {
         let now = self.clock.now();
         if self.disk_due_ms <= now.unix_ms {
             self.disk_due_ms = now.unix_ms + DISK_EVERY_MS;
-            let ahead_ms = self.tools.ahead_ms.load(Ordering::Relaxed);
-            let ahead_ms = (ahead_ms != i64::MIN).then_some(ahead_ms);
-            self.core.observe(crate::os::disk(self.start.data_dir), ahead_ms);
+            self.core.observe_disk(crate::os::disk(self.start.data_dir));
         }
+        self.core.observe_clock(self.tools.skew.ahead_ms());
         let listening = self.listener.as_ref().is_some_and(Listener::is_up);
         self.core.observe_listener(listening);
         self.core.publish(&self.shared, trouble, now);
@@ -399,7 +397,7 @@ fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener,
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    Ok(Tools { net: Net::new(config)?, dry_run, ahead_ms: AtomicI64::new(i64::MIN) })
+    Ok(Tools { net: Net::new(config)?, dry_run, skew: Skew::unknown() })
 }
 
 /// Masks what looks like a secret, and what is one.

@@ -2,6 +2,8 @@
 //! May not: know which service is being played, read a clock.
 //! Invariant: never more than [`CONNECTIONS_MAX`] threads, none of them outlives its server by more than one write.
 
+use crate::calendar::http_date;
+use crate::types::UnixMs;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -78,6 +80,8 @@ impl Reply {
 pub trait Service: Send + Sync + 'static {
     /// Answers one request; called from many threads at once.
     fn answer(&self, request: &Request) -> Reply;
+    /// The service's clock, shown as `Date` in every reply.
+    fn now_ms(&self) -> UnixMs;
     /// Wakes every thread that waits inside [`Service::answer`]; the server is ending.
     fn stop(&self) {}
 }
@@ -187,17 +191,17 @@ fn converse(stream: &TcpStream, shared: &Shared, service: &dyn Service) -> io::R
     while let Some(head) = read_head(&mut input)? {
         let Some((mut request, keep)) = parse_head(&head) else {
             let refusal = Reply { status: 400, kind: "text/plain", ..Reply::default() };
-            return write_reply(stream, shared, refusal, false).map(drop);
+            return write_reply(stream, shared, service.now_ms(), refusal, false).map(drop);
         };
         if request.header("expect").is_some_and(|it| it.eq_ignore_ascii_case("100-continue")) {
             (&*stream).write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
         if !read_body(&mut input, &mut request)? {
             let refusal = Reply::json(413, "{\"message\":\"Request Entity Too Large\"}");
-            return write_reply(stream, shared, refusal, false).map(drop);
+            return write_reply(stream, shared, service.now_ms(), refusal, false).map(drop);
         }
         let reply = service.answer(&request);
-        if !write_reply(stream, shared, reply, keep)? {
+        if !write_reply(stream, shared, service.now_ms(), reply, keep)? {
             return Ok(());
         }
     }
@@ -290,6 +294,7 @@ fn read_line(input: &mut impl BufRead) -> io::Result<String> {
 fn write_reply(
     mut stream: &TcpStream,
     shared: &Shared,
+    now_ms: UnixMs,
     reply: Reply,
     keep: bool,
 ) -> io::Result<bool> {
@@ -300,6 +305,7 @@ fn write_reply(
     let chunked = !reply.parts.is_empty() || reply.cut;
     let mut out = Vec::with_capacity(256 + reply.body.len());
     write!(out, "HTTP/1.1 {} {}\r\n", reply.status, reason(reply.status))?;
+    write!(out, "Date: {}\r\n", http_date(now_ms))?;
     if !reply.kind.is_empty() {
         write!(out, "Content-Type: {}\r\n", reply.kind)?;
     }

@@ -26,9 +26,8 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
-/// The same for a [`LogKeeper`], which keeps the writer waiting meanwhile: Litestream reads for longer than anybody
-/// should wait, and the next time is soon.
-const KEEPER_TIMEOUT_MS: u64 = 200;
+/// How often a [`LogKeeper`] looks for what was written while it worked.
+const LOG_PASSES_MAX: u32 = 4;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Pages in the log after which [`Store::checkpoint_rarely`] works it in; SQLite's own number is 1000.
@@ -286,7 +285,7 @@ impl Store {
             path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        db.busy_timeout(std::time::Duration::from_millis(KEEPER_TIMEOUT_MS))?;
+        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
         // A connection that has read nothing does not know that there is a log.
         check_version(&db)?;
         Ok(Some(LogKeeper { db }))
@@ -325,17 +324,20 @@ pub struct LogKeeper {
 }
 
 impl LogKeeper {
-    /// Most of the log first, for which nobody waits; then, while no writer writes, the rest that has come
-    /// since, so that the log begins anew.
+    /// Most of the log first, then what was written meanwhile, until nothing was: then the log begins anew.
+    /// No writer ever waits for it, nor it for a reader, as Litestream is one all the time.
     ///
     /// # Errors
     /// As SQLite says; what could not be done now can be done another time.
     pub fn work(&self) -> Result<LogWork> {
         let mut done = LogWork::default();
-        for how in ["PASSIVE", "RESTART"] {
-            done = self.db.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |row| {
+        for _ in 0..LOG_PASSES_MAX {
+            done = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
                 Ok(LogWork { pages: row.get(1)?, worked_in: row.get(2)? })
             })?;
+            if done.worked_in >= done.pages {
+                break;
+            }
         }
         Ok(done)
     }

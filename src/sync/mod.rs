@@ -166,6 +166,10 @@ impl SyncRun {
         let holder = &self.options.holder;
         if let Some(other) = rows::take_lease(db, holder, now_ms, LEASE_MS, LEASE_LEFT_MS)? {
             self.write_down_arrived(db)?;
+            if !other.starts_with("daemon") {
+                let text = format!("sync: `{other}` is just doing it: try again when it is done");
+                self.report.blame(Trouble { kind: "busy", text, stop: false });
+            }
             self.report.held_by = Some(other);
             self.count(db)?;
             self.ended = true;

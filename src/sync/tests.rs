@@ -357,8 +357,8 @@ fn nobody_there_ends_soon_and_loses_nothing() {
 
 #[test]
 fn one_lease_for_all() {
-    let cases = [("daemon 7", 0), ("sync 7", 75)];
-    for (holder, code) in cases {
+    let cases = [("daemon 7", 0, None), ("sync 7", 75, Some("busy"))];
+    for (holder, code, kind) in cases {
         let mut store = store_with(&texts(1));
         store
             .write(Durability::Process, |db| rows::take_lease(db, holder, 1_000_000, 50_000, 0))
@@ -367,6 +367,7 @@ fn one_lease_for_all() {
         let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
         assert_eq!((report.exit_code(), report.requests), (code, 0), "{holder}");
         assert_eq!(report.held_by.as_deref(), Some(holder));
+        assert_eq!(report.error.map(|error| error.kind), kind, "{holder}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! Seen from outside: whatever breaks, the page, the metric and `check` name the cause and the next
 //! step; and whatever is sent to the listener, the bot answers and does not grow.
 
-use crate::world::{KEY_1, KEY_2, World, gemini_options};
+use crate::world::{KEY_1, KEY_2, OWNER, World, gemini_options};
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -89,6 +89,37 @@ fn a_stopped_postgrest_is_named_everywhere() {
     assert!(line.contains("no reply") && line.contains("SUPABASE_URL"), "{line}");
     assert!(!line.contains("sb_secret_of_the_scenario"), "{line}");
     assert!(world.is_ready(), "chat is unaffected");
+}
+
+#[test]
+fn a_wrong_clock_is_named_by_check_and_told() {
+    const HOUR_MS: i64 = 3_600_000;
+    for (theirs_ms, side, by, fails) in [
+        (0, "agrees with", "", false),
+        // Between two whole minutes, so that seconds under way change no word.
+        (150_000, "behind", "2m", false),
+        (HOUR_MS + 90_000, "behind", "1h", true),
+        (-HOUR_MS - 90_000, "ahead of", "1h", true),
+    ] {
+        let world = World::prepare_at(&[], gemini_options(), theirs_ms);
+        let done = world.command(&["check"]).output().unwrap();
+        let text = String::from_utf8(done.stdout).unwrap();
+        let mut lines = text.lines().skip_while(|line| !line.contains("clock beside theirs"));
+        let (found, todo) = (lines.next().unwrap_or(&text), lines.next().unwrap_or_default());
+        assert!(found.contains(side) && found.contains(by), "{text}");
+        assert_eq!(found.starts_with("fail"), fails, "{text}");
+        assert_eq!(todo.contains("timedatectl"), theirs_ms != 0, "{text}");
+        world.run();
+        if theirs_ms == 0 {
+            world.until("the first poll", || (world.state_int("polls") > 0).then_some(()));
+            world.settle();
+            assert!(!world.log().contains("clock is"), "{}", world.log());
+        } else {
+            world.until_log("the system's clock is");
+            // Chinese, since nothing is known of the owner's Telegram.
+            assert!(world.expect(OWNER, "timedatectl").text.contains(by));
+        }
+    }
 }
 
 /// Sends these bytes on a connection of their own and reads to its end.

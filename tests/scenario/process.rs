@@ -187,8 +187,10 @@ fn settings_are_read_again_and_a_bad_file_changes_nothing() {
 }
 
 #[test]
-fn a_dry_run_writes_nothing_to_telegram() {
-    let world = World::prepare(&[], gemini_options());
+fn a_dry_run_writes_nothing_to_telegram_and_supabase() {
+    // Where nobody listens: a call would be a trouble.
+    let supabase = [("SUPABASE_URL", "http://127.0.0.1:1"), ("SUPABASE_KEY", "sb_secret_dry")];
+    let world = World::prepare(&supabase, gemini_options());
     world.say(7, 7, "hello");
     let log = || {
         Stdio::from(
@@ -198,6 +200,8 @@ fn a_dry_run_writes_nothing_to_telegram() {
     let mut child =
         world.command(&["run", "--dry-run"]).stdout(log()).stderr(log()).spawn().unwrap();
     world.until_log("sendMessage to chat 7 not sent");
+    world.until_log("1 rows of chat_history not sent to Supabase");
+    assert!(!world.log().contains("refused"), "{}", world.log());
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(world.telegram.sent_total(), 0);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use svs_bot::daemon::clock;
+use svs_bot::standin::Clock;
 use svs_bot::standin::data::{Data, map};
 use svs_bot::standin::gemini::{self, Act, Asked, Gemini, Script};
 use svs_bot::standin::telegram::{self, Fault, Outcome, Sent, Telegram};
@@ -71,6 +72,17 @@ impl World {
 
     /// Everything but the bot's process.
     pub(crate) fn prepare(settings: &[(&str, &str)], gemini: gemini::Options) -> Self {
+        Self::prepare_at(settings, gemini, 0)
+    }
+
+    /// The same where the clocks of the services are before the machine's.
+    pub(crate) fn prepare_at(
+        settings: &[(&str, &str)],
+        mut gemini: gemini::Options,
+        ahead_ms: i64,
+    ) -> Self {
+        let theirs: Clock = Arc::new(move || clock::system_ms() + ahead_ms);
+        gemini.clock = Arc::clone(&theirs);
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let dir =
@@ -83,7 +95,7 @@ impl World {
             keep_last: 100_000,
             knows_drafts: true,
             knows_rich: false,
-            clock: Arc::new(clock::system_ms),
+            clock: theirs,
             control: Some(telegram::CONTROL),
             journal: None,
         })

@@ -3,7 +3,9 @@
 //! `standin [--telegram-port N] [--gemini-port N] [--postgrest-port N] [--token T]
 //! [--username NAME] [--key KEY[@PROJECT]]… [--limit MODEL=RPM/RPD/TPM]… [--unlimited]
 //! [--first-ms N] [--pace-ms N] [--piece-chars N] [--keep-last N] [--no-drafts]
-//! [--supabase-key K] [--journal FILE]`
+//! [--supabase-key K] [--journal FILE] [--ahead-ms N]`
+//!
+//! `--ahead-ms` puts the clock of all three before the machine's, or behind it where negative.
 //!
 //! Prints one line of JSON with the three URLs, then lives until stdin ends.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a process for scripts")]
@@ -32,11 +34,12 @@ struct Settings {
     knows_rich: bool,
     supabase_key: String,
     journal: Option<Journal>,
+    ahead_ms: i64,
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let settings = read_settings(std::env::args().skip(1))?;
-    let clock: Clock = Arc::new(system_ms);
+    let clock: Clock = Arc::new(move || system_ms() + settings.ahead_ms);
     let telegram = telegram::Telegram::start(telegram::Options {
         port: settings.ports[0],
         token: Secret::new(settings.token),
@@ -98,6 +101,7 @@ fn read_settings(mut args: impl Iterator<Item = String>) -> Result<Settings, Str
         knows_rich: false,
         supabase_key: "sb_secret_standin".into(),
         journal: None,
+        ahead_ms: 0,
     };
     while let Some(name) = args.next() {
         match name.as_str() {
@@ -143,6 +147,9 @@ impl Settings {
             "--pace-ms" => self.pace_ms = number()?,
             "--piece-chars" => self.piece_chars = size()?,
             "--keep-last" => self.keep_last = size()?,
+            "--ahead-ms" => {
+                self.ahead_ms = value.parse().map_err(|_| format!("{name}: not a number"))?;
+            }
             "--token" => self.token = value,
             "--username" => self.username = value,
             "--supabase-key" => self.supabase_key = value,

@@ -195,6 +195,8 @@ pub struct State {
     pub(crate) sync_run: Option<crate::sync::SyncRun>,
     /// What was last said of its trouble, so that it is said once.
     pub(crate) sync_trouble: String,
+    /// Rows that a dry run has told of, in the order of [`Table::ALL`](crate::store::sync::Table::ALL).
+    pub(crate) dry_rows: [i64; 2],
 }
 
 /// What one turn collects until its transaction is committed.

@@ -111,6 +111,7 @@ impl Core {
             stale: false,
             sync_run: None,
             sync_trouble: String::new(),
+            dry_rows: [0; 2],
             pool,
             config,
         };
@@ -145,11 +146,19 @@ impl Core {
         self.state.hold = true;
     }
 
-    /// What the shell has seen of the data directory's disk, and of the system's clock beside
-    /// Telegram's.
-    pub fn observe(&mut self, disk: Option<Disk>, ahead_ms: Option<i64>) {
+    /// What the shell has seen of the data directory's disk.
+    pub fn observe_disk(&mut self, disk: Option<Disk>) {
         self.state.disk = disk;
-        self.state.ahead_ms = ahead_ms.or(self.state.ahead_ms);
+    }
+
+    /// How far the system's clock is ahead of Telegram's.
+    pub fn observe_clock(&mut self, ahead_ms: Option<i64>) {
+        let state = &mut self.state;
+        state.ahead_ms = ahead_ms.or(state.ahead_ms);
+        if state.is_skewed() != state.skewed {
+            // Looked at in the next turn.
+            state.live.housekeeping_due_ms = 0;
+        }
     }
 
     /// Asks this for SQLite's memory. Half of what it says is of the whole process, and some of it is written down:

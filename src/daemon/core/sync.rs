@@ -32,6 +32,9 @@ impl State {
     }
 
     pub(super) fn start_sync(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        if self.dry_run {
+            return self.tell_dry(db);
+        }
         if !self.may_sync(now) {
             return Ok(());
         }
@@ -62,6 +65,25 @@ impl State {
                 self.sync_run = Some(run);
             }
             sync::Step::Finished => self.sync_ended(db, run.report(), step, now)?,
+        }
+        Ok(())
+    }
+
+    /// What a dry run would have sent, as it becomes more.
+    fn tell_dry(&mut self, db: &Db) -> Result<()> {
+        if self.config.supabase.is_none() {
+            return Ok(());
+        }
+        for (table, told) in Table::ALL.into_iter().zip(&mut self.dry_rows) {
+            let (rows, _) = crate::store::sync::backlog(db, table)?;
+            if rows > *told {
+                let (name, more) = (table.remote(), rows - *told);
+                log::info!(
+                    target: "dry_run", method = name, rows = more;
+                    "dry run: {more} rows of {name} not sent to Supabase"
+                );
+            }
+            *told = rows;
         }
         Ok(())
     }

@@ -144,7 +144,7 @@ impl State {
     /// One line when the system's clock leaves Telegram's, one when it is back.
     fn log_clock(&mut self) {
         let Some(ahead_ms) = self.ahead_ms else { return };
-        let is_skewed = ahead_ms.abs() > SKEW_MS_WARN;
+        let is_skewed = self.is_skewed();
         if is_skewed == self.skewed {
             return;
         }
@@ -159,10 +159,14 @@ impl State {
         }
     }
 
+    pub(super) fn is_skewed(&self) -> bool {
+        self.ahead_ms.is_some_and(|ahead_ms| ahead_ms.abs() > SKEW_MS_WARN)
+    }
+
     fn watch_clock(&self, db: &Db, now: Now) -> Result<()> {
         let Some(ahead_ms) = self.ahead_ms else { return Ok(()) };
         let told = meta::get(db, TOLD_CLOCK)?.as_deref() == Some("1");
-        match (ahead_ms.abs() > SKEW_MS_WARN, told) {
+        match (self.is_skewed(), told) {
             (true, false) => {
                 let (by, ahead) = (span(ahead_ms.abs()), ahead_ms > 0);
                 self.tell_owner(db, &Speech::ClockWrong { by: &by, ahead }, now)?;

@@ -131,6 +131,16 @@ fn as_f64(value: u64) -> f64 {
     value as f64
 }
 
+/// `350 ms`, `1.5 s`, `40 s`.
+pub(super) fn millis(millis: u64) -> String {
+    match millis {
+        0 => "0".to_owned(),
+        1..1_000 => format!("{millis} ms"),
+        1_000..10_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
+        _ => format!("{} s", millis / 1_000),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

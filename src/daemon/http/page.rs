@@ -3,6 +3,7 @@
 
 use super::chart::{self, Bar, Frame};
 use crate::calendar::{date_text, rfc3339, weekday};
+use crate::daemon::cause;
 use crate::daemon::quoting::{count, html, size, span};
 use crate::types::status::{
     Hour, KeyLine, KeyState, QuotaLine, Status, TABLES, TierLine, WEEK_HOURS,
@@ -13,6 +14,9 @@ use std::fmt::Write as _;
 
 /// The policy of the reply knows its hash.
 pub(super) const STYLE: &str = include_str!("page.css");
+/// What to do about keys that Google refuses for good, and about a synchronisation that fails.
+const FOR_DEAD_KEYS: &str = "Dead keys stay dead: make new ones at aistudio.google.com/apikey.";
+const FOR_FAILED_SYNC: &str = "; what to do: svs-bot check";
 /// Bars of the day charts.
 const DAY_HOURS: i64 = 24;
 /// First size of the page's buffer.
@@ -56,9 +60,12 @@ impl Page {
         let (class, word) = if status.ready { ("good", "ready") } else { ("bad", "not ready") };
         let _ = write!(self.out, "<header><h1>svs-bot</h1><p class=\"state {class}\">{word}</p>");
         if !status.reason.is_empty() {
-            self.out.push_str("<p class=\"reason\">");
-            self.text(&status.reason);
-            self.out.push_str("</p>");
+            let todo = cause::of(status).map(|cause| cause.todo).unwrap_or_default();
+            for (class, text) in [("reason", status.reason.as_str()), ("quiet", todo)] {
+                let _ = write!(self.out, "<p class=\"{class}\">");
+                self.text(text);
+                self.out.push_str("</p>");
+            }
         }
         let up = status.started_ms.map(|started_ms| span(self.now_ms - started_ms));
         let _ = write!(
@@ -145,27 +152,25 @@ impl Page {
     }
 
     fn keys(&mut self, keys: &[KeyLine]) {
-        self.table(
-            "Keys",
-            &["", "group", "key", "project", "state", "back", "why"],
-            keys,
-            |page, key| {
-                let class = match key.state {
-                    KeyState::Ready => "good",
-                    KeyState::Resting | KeyState::Parked => "fair",
-                    KeyState::Spent | KeyState::Dead => "bad",
-                };
-                let back = key.until_ms.map(|until_ms| page.in_span(until_ms)).unwrap_or_default();
-                page.cell(&key.n.to_string());
-                page.cell(key.group.label());
-                page.cell(&format!("…{}", key.last4));
-                let inferred = if key.inferred { " (inferred)" } else { "" };
-                page.cell(&format!("{}{inferred}", key.project));
-                let _ = write!(page.out, "<td class=\"{class}\">{}</td>", key.state.name());
-                page.cell(&back);
-                page.cell(&key.reason());
-            },
-        );
+        let has_dead = keys.iter().any(|key| key.state == KeyState::Dead);
+        let note = if has_dead { FOR_DEAD_KEYS } else { "" };
+        let heads = ["", "group", "key", "project", "state", "back", "why"];
+        self.noted_table("Keys", note, &heads, keys, |page, key| {
+            let class = match key.state {
+                KeyState::Ready => "good",
+                KeyState::Resting | KeyState::Parked => "fair",
+                KeyState::Spent | KeyState::Dead => "bad",
+            };
+            let back = key.until_ms.map(|until_ms| page.in_span(until_ms)).unwrap_or_default();
+            page.cell(&key.n.to_string());
+            page.cell(key.group.label());
+            page.cell(&format!("…{}", key.last4));
+            let inferred = if key.inferred { " (inferred)" } else { "" };
+            page.cell(&format!("{}{inferred}", key.project));
+            let _ = write!(page.out, "<td class=\"{class}\">{}</td>", key.state.name());
+            page.cell(&back);
+            page.cell(&key.reason());
+        });
     }
 
     fn quota(&mut self, quota: &[QuotaLine], lasts: &[TierLine]) {
@@ -242,8 +247,10 @@ impl Page {
         let last = sync.last_success_ms.map(|at_ms| span(self.now_ms - at_ms));
         let note = match (last, &sync.last_error) {
             (Some(age), None) => format!("all sent {age} ago"),
-            (Some(age), Some(error)) => format!("all sent {age} ago; since then: {error}"),
-            (None, Some(error)) => format!("never all sent: {error}"),
+            (Some(age), Some(error)) => {
+                format!("all sent {age} ago; since then: {error}{FOR_FAILED_SYNC}")
+            }
+            (None, Some(error)) => format!("never all sent: {error}{FOR_FAILED_SYNC}"),
             (None, None) => "never all sent".to_owned(),
         };
         let why = &sync.parked_reason;
@@ -363,21 +370,11 @@ const CHARTS: [Chart; 4] = [
         caption: "Average latency",
         unit: "",
         value: |hour| hour.answer_ms.checked_div(hour.answers).unwrap_or(0),
-        label: millis,
+        label: chart::millis,
     },
     Chart { caption: "Tokens", unit: " an hour", value: |hour| hour.tokens, label: count },
     Chart { caption: "Backlog", unit: " rows", value: |hour| hour.backlog, label: count },
 ];
-
-/// `350 ms`, `1.5 s`, `40 s`.
-fn millis(millis: u64) -> String {
-    match millis {
-        0 => "0".to_owned(),
-        1..1_000 => format!("{millis} ms"),
-        1_000..10_000 => format!("{}.{} s", millis / 1_000, millis % 1_000 / 100),
-        _ => format!("{} s", millis / 1_000),
-    }
-}
 
 /// Labels of the lower axis: every sixth hour of a day, each midnight of a week.
 fn marks(first: i64, hours: i64) -> Vec<(usize, String)> {

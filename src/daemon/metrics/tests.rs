@@ -54,6 +54,8 @@ fn counts_land_in_their_series() {
         "svs_bot_keys{group=\"D\",state=\"ready\"} 0",
         "svs_bot_vip_sessions 2",
         "svs_bot_inbox_pending 7",
+        "svs_bot_not_ready{cause=\"database\"} 0",
+        "svs_bot_sync_failing 1",
         "svs_bot_sync_last_success_timestamp_seconds 1795378334",
     ] {
         assert!(page.lines().any(|at| at == line), "missing: {line}\n{page}");

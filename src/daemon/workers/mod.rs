@@ -3,7 +3,7 @@
 
 mod media;
 
-use super::clock;
+use super::clock::{self, Skew};
 use super::event::{AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult};
 use crate::engine::live::Told;
 use crate::json::{self, PageSplitter};
@@ -13,10 +13,10 @@ use crate::types::model::{ModelFailure, Reply};
 use crate::types::{MessageId, Secret, UpdateId, User};
 use crate::wire::gemini::{self, GenerateArgs};
 use crate::wire::telegram::{self, TelegramError};
-use crate::wire::{NetError, Request};
+use crate::wire::{NetError, Request, Response};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Bytes of updates taken from one page; the rest is asked for again. A page may be 4 MiB.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
@@ -29,8 +29,8 @@ pub struct Tools {
     pub net: Net,
     /// Writes to Telegram and Supabase become log lines.
     pub dry_run: bool,
-    /// How far the system's clock was ahead of Telegram's at the last poll; [`i64::MIN`] unknown.
-    pub ahead_ms: AtomicI64,
+    /// The system's clock beside Telegram's.
+    pub skew: Skew,
 }
 
 /// Runs one job to its end; blocking. What happens before the end goes to `report`.
@@ -84,7 +84,14 @@ fn me(tools: &Tools) -> Result<(User, bool), SendFailure> {
 /// A call that changes nothing, or whose change the dry run needs too.
 fn call(tools: &Tools, request: &Request) -> Result<json::Value, SendFailure> {
     let response = tools.net.telegram(request, REPLY_BYTES_MAX).map_err(SendFailure::Net)?;
+    note_clock(tools, &response);
     telegram::read_reply(&response).map_err(SendFailure::Telegram)
+}
+
+fn note_clock(tools: &Tools, response: &Response) {
+    if let Some(theirs_ms) = response.date_ms {
+        tools.skew.note(clock::system_ms(), theirs_ms);
+    }
 }
 
 fn write(tools: &Tools, request: &Request) -> Result<Option<json::Value>, SendFailure> {
@@ -139,8 +146,8 @@ fn poll(
             }
         })
         .map_err(PollFailure::Net);
-    if let Some(theirs_ms) = response.as_ref().ok().and_then(|response| response.date_ms) {
-        tools.ahead_ms.store(clock::system_ms() - theirs_ms, Ordering::Relaxed);
+    if let Ok(response) = &response {
+        note_clock(tools, response);
     }
     // A page that breaks off after some updates is still good for those.
     if !updates.is_empty() {

@@ -14,6 +14,7 @@ pub use quota::Limits;
 use super::data::{self, Data, map};
 use super::http::{Reply, Request, Server, Service, lock};
 use super::{Clock, Journal, http};
+use crate::types::UnixMs;
 use answer::Answer;
 use quota::Quota;
 use std::collections::{BTreeMap, VecDeque};
@@ -220,6 +221,10 @@ impl Service for Inner {
             }
             _ => failure("not_found", "", 0).reply(),
         }
+    }
+
+    fn now_ms(&self) -> UnixMs {
+        (self.options.clock)()
     }
 }
 

@@ -13,7 +13,7 @@ pub use errors::{Failure, failure};
 use super::data::{Data, map};
 use super::http::{Reply, Request, Server, Service, lock};
 use super::{Clock, Journal, http};
-use crate::types::Secret;
+use crate::types::{Secret, UnixMs};
 use query::Query;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -281,6 +281,10 @@ impl Service for Inner {
             journal("postgrest", &name, &body, reply.status, &String::from_utf8_lossy(&reply.body));
         }
         reply
+    }
+
+    fn now_ms(&self) -> UnixMs {
+        (self.options.clock)()
     }
 }
 

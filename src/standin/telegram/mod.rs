@@ -17,7 +17,7 @@ pub use state::{Call, Chat, Fault, Outcome, Sent};
 use super::data::{Data, map};
 use super::http::{self, Reply, Server, Service, lock};
 use super::{Clock, Journal, data};
-use crate::types::Secret;
+use crate::types::{Secret, UnixMs};
 use params::Params;
 use state::State;
 use std::io;
@@ -227,6 +227,10 @@ impl Service for Inner {
             Err(refusal) => return refuse(&refusal),
         };
         self.call(&method, &params)
+    }
+
+    fn now_ms(&self) -> UnixMs {
+        (self.options.clock)()
     }
 
     fn stop(&self) {
