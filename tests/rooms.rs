@@ -292,7 +292,8 @@ fn is_test_file(path: &str) -> bool {
 
 fn is_code(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or(path);
-    let data = ["/data/", "/golden/", "/generated/", "-spec/", "/.cache/", "/__pycache__/"];
+    let data =
+        ["/data/", "/golden/", "/corpus/", "/generated/", "-spec/", "/.cache/", "/__pycache__/"];
     !data.iter().any(|part| path.contains(part))
         && (!last.contains('.')
             || [".rs", ".sh", ".py", ".js"].iter().any(|kind| last.ends_with(kind)))

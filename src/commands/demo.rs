@@ -207,7 +207,10 @@ fn chat(
         wait_for_answer(telegram, seen + 1, alive)?;
         while telegram.wait_for_sent(seen + 1, SILENCE) {
             for sent in telegram.sent_after(seen) {
-                writeln!(out, "{}", sent.text)?;
+                match sent.file_id.as_str() {
+                    "" => writeln!(out, "{}", sent.text)?,
+                    _ => writeln!(out, "[a file] {}", sent.text)?,
+                }
                 seen = sent.number;
             }
             out.flush()?;

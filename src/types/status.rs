@@ -145,6 +145,8 @@ impl KeyLine {
 pub struct QuotaLine {
     /// Declared or inferred project.
     pub project: String,
+    /// The groups whose keys count on it, in the order of the keys.
+    pub groups: Vec<Group>,
     /// Model as asked for.
     pub model: String,
     /// Requests, reservations included.

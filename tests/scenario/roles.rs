@@ -69,7 +69,7 @@ fn the_owner_commands() {
         ("/keys", "parked"),
         ("/revive 1", "is back"),
         ("/park 9", "There is no key 9"),
-        ("/usage", "Today:"),
+        ("/usage", "Answers today:"),
         ("/sync", "Supabase is not set"),
     ] {
         world.say(OWNER, OWNER, command);

@@ -38,6 +38,7 @@ fn healthy() -> Local {
 fn quota(used_today: u64, limit_today: Option<u64>) -> QuotaLine {
     QuotaLine {
         project: "p".into(),
+        groups: vec![Group::A],
         model: "pro".into(),
         used_today,
         limit_today,

@@ -108,8 +108,8 @@ pub(super) fn keys(lang: Lang, keys: &[KeyLine], now_ms: UnixMs) -> String {
     text
 }
 
-/// The lines of `/usage`: each project and model that was used today, how long each tier lasts, and
-/// the week.
+/// The lines of `/usage`: each group and model that was used today, how long each tier lasts, and the
+/// week. Keys of several groups on one project have a line of their own, as they share its quota.
 pub(super) fn usage_lines(
     lang: Lang,
     quota: &[QuotaLine],
@@ -117,13 +117,24 @@ pub(super) fn usage_lines(
     week: &[i64],
     now_ms: UnixMs,
 ) -> Vec<String> {
-    let mut lines: Vec<String> = quota
+    let mut sums: Vec<(String, &str, u64, Option<u64>)> = Vec::new();
+    for line in quota {
+        let groups = line.groups.iter().map(|group| group.label()).collect::<Vec<_>>().join("+");
+        match sums.iter_mut().find(|sum| sum.0 == groups && sum.1 == line.model) {
+            Some((.., used, limit)) => {
+                *used += line.used_today;
+                *limit = limit.zip(line.limit_today).map(|(all, more)| all + more);
+            }
+            None => sums.push((groups, &line.model, line.used_today, line.limit_today)),
+        }
+    }
+    let mut lines: Vec<String> = sums
         .iter()
-        .filter(|line| line.used_today > 0)
+        .filter(|(.., used, _)| *used > 0)
         .take(LINES_MAX)
-        .map(|line| {
-            let limit = line.limit_today.map_or_else(|| "∞".to_owned(), |limit| limit.to_string());
-            format!("{} · {}: {}/{limit}", line.project, line.model, line.used_today)
+        .map(|(groups, model, used, limit)| {
+            let limit = limit.map_or_else(|| "∞".to_owned(), |limit| limit.to_string());
+            format!("[{groups}] {model}: {used}/{limit}")
         })
         .collect();
     lines.extend(lasts.iter().map(|line| {
@@ -155,6 +166,31 @@ mod tests {
 
     /// 2026-11-23T21:00:00Z
     const NOW_MS: UnixMs = 1_795_467_600_000;
+
+    #[test]
+    fn usage_is_summed_up_by_group_and_model() {
+        let line = |groups: &[Group], model: &str, used_today, limit_today| QuotaLine {
+            project: "any".to_owned(),
+            groups: groups.to_vec(),
+            model: model.to_owned(),
+            used_today,
+            limit_today,
+            resets_ms: NOW_MS,
+            ends_ms: None,
+        };
+        let quota = [
+            line(&[Group::A], "flash", 3, Some(18)),
+            line(&[Group::A], "lite", 10, Some(450)),
+            line(&[Group::A], "flash", 4, Some(18)),
+            line(&[Group::A, Group::B], "flash", 1, Some(18)),
+            line(&[Group::B], "lite", 7, None),
+            line(&[Group::Router], "lite", 0, Some(450)),
+        ];
+        assert_eq!(
+            usage_lines(Lang::En, &quota, &[], &[0, 1, 2], NOW_MS),
+            ["[A] flash: 7/36", "[A] lite: 10/450", "[A+B] flash: 1/18", "[B] lite: 7/∞", "7d ▁▄█",]
+        );
+    }
 
     #[test]
     fn the_list_of_keys_says_of_each_why_it_is_in_use_or_not_and_when_it_comes_back() {

@@ -33,6 +33,7 @@ pub(crate) fn busy() -> Status {
     };
     let quota = |project: &str, model: &str, used_today, limit_today| QuotaLine {
         project: project.to_owned(),
+        groups: vec![Group::A],
         model: model.to_owned(),
         used_today,
         limit_today,

@@ -480,6 +480,7 @@ mod tests {
     fn a_forecast_goes_on_as_the_day_did() {
         let line = |used_today, left_h: i64| QuotaLine {
             project: String::new(),
+            groups: vec![crate::types::Group::A],
             model: String::new(),
             used_today,
             limit_today: None,

@@ -89,6 +89,9 @@ pub fn keys_json(out: &mut String, keys: &[KeyLine]) {
 
 fn quota_json(out: &mut String, quota: &QuotaLine) {
     field(out, "{", "project", |out| quoting::json(out, &quota.project));
+    field(out, ",", "groups", |out| {
+        list(out, &quota.groups, |out, group| quoting::json(out, group.label()));
+    });
     field(out, ",", "model", |out| quoting::json(out, &quota.model));
     field(out, ",", "used_today", |out| number(out, quota.used_today));
     field(out, ",", "limit_today", |out| optional(out, quota.limit_today));

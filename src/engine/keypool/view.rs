@@ -6,7 +6,7 @@ use super::settle::number;
 use super::{Key, Pool};
 use crate::calendar::pacific_day_start;
 use crate::types::status::{Hold, KeyHold, KeyLine, KeyState, QuotaLine, TierLine};
-use crate::types::{HOUR_MS, Now, Role, Tier, UnixMs};
+use crate::types::{Group, HOUR_MS, Now, Role, Tier, UnixMs};
 
 /// A rate is not judged by less of the day than this.
 const RATE_OVER_MS_MIN: i64 = HOUR_MS;
@@ -51,6 +51,7 @@ impl Pool {
                 let used = pair.used_on(moment.day);
                 lines.push(QuotaLine {
                     project: self.project_label(project),
+                    groups: self.groups_on(project),
                     model: self
                         .models
                         .get(model)
@@ -163,6 +164,16 @@ impl Pool {
 
     fn models_in_use(&self) -> impl Iterator<Item = usize> {
         self.models.iter().enumerate().filter(|(_, model)| model.class.is_some()).map(|(at, _)| at)
+    }
+
+    fn groups_on(&self, project: usize) -> Vec<Group> {
+        let mut groups = Vec::new();
+        for key in self.keys.iter().filter(|key| key.project == project) {
+            if !groups.contains(&key.group) {
+                groups.push(key.group);
+            }
+        }
+        groups
     }
 
     /// Projects that a key counts on, in the order of the keys.

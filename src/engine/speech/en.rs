@@ -190,7 +190,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::ReviveDone { n } => format!("Key {n} is back."),
         Speech::NoSuchKey { n, total } => format!("There is no key {n}; there are {total}. Send /keys for the list."),
         Speech::Usage { answers, input_tokens, output_tokens, lines } => {
-            let mut text = format!("Today: {answers} answers, {input_tokens} tokens in, {output_tokens} tokens out");
+            let mut text = format!("Answers today: {answers}; tokens: {input_tokens} in, {output_tokens} out");
             for line in *lines {
                 text.push_str(&format!("\n• {line}"));
             }
@@ -285,7 +285,7 @@ fn idle_words(minutes: u32) -> String {
 
 fn owner_status(status: &OwnerStatus<'_>) -> String {
     let mut text = format!(
-        "svs-bot {}, up {}\nMemory {}, database {}\nTo answer {}, to send {}, sessions {}\nGroup seats {}/{}\nKeys ready {}/{}\nToday {} answers, {} tokens",
+        "svs-bot {}, up {}\nMemory {}, database {}\nTo answer {}, to send {}, sessions {}\nGroup seats {}/{}\nKeys ready {}/{}\nAnswers today {}, tokens {}",
         status.version,
         status.uptime,
         status.memory,
@@ -303,11 +303,9 @@ fn owner_status(status: &OwnerStatus<'_>) -> String {
     match (status.sync_pending, status.sync_last) {
         (None, _) => text.push_str("\nSync: not set, the data stays here"),
         (Some(rows), Some(last)) => {
-            text.push_str(&format!("\nSync: {rows} rows to send, last success {last}"))
+            text.push_str(&format!("\nSync: {rows} to send, last success {last} ago"))
         }
-        (Some(rows), None) => {
-            text.push_str(&format!("\nSync: {rows} rows to send, no success yet"))
-        }
+        (Some(rows), None) => text.push_str(&format!("\nSync: {rows} to send, no success yet")),
     }
     if let Some(trouble) = status.trouble {
         text.push_str(&format!("\n⚠️ {trouble}"));

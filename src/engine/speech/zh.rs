@@ -265,7 +265,7 @@ fn owner_status(status: &OwnerStatus<'_>) -> String {
     match (status.sync_pending, status.sync_last) {
         (None, _) => text.push_str("\n同步：未设置，数据只在本机"),
         (Some(rows), Some(last)) => {
-            text.push_str(&format!("\n同步：待发送 {rows} 条，上次成功 {last}"))
+            text.push_str(&format!("\n同步：待发送 {rows} 条，上次成功在 {last}前"))
         }
         (Some(rows), None) => text.push_str(&format!("\n同步：待发送 {rows} 条，还没有成功过")),
     }
