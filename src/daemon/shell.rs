@@ -12,8 +12,8 @@ use crate::commands::{EXIT_FAILED, EXIT_IN_USE, EXIT_OK, Failure};
 use crate::config::{Config, Webhook};
 use crate::engine::mask::Masker;
 use crate::net::Net;
-use crate::store::{Store, StoreError};
-use crate::types::SECOND_MS;
+use crate::store::{Store, salvage};
+use crate::types::{Now, SECOND_MS};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ pub fn run(start: Start<'_>) -> Ended {
             log::info!(target: "daemon.drained", "drained: nothing is left to answer or send");
             Ok(EXIT_OK)
         }
-        End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
+        End::Damaged(why) | End::TokenRefused(why) => Err(Failure { code: EXIT_FAILED, text: why }),
     }
 }
 
@@ -220,6 +220,10 @@ impl Shell<'_> {
                         return end;
                     }
                     turn.wake_ms - self.clock.now().unix_ms
+                }
+                Err(error) if error.is_damage() => {
+                    salvage::suspect(self.start.data_dir);
+                    return End::Damaged(error.to_string());
                 }
                 Err(error) => {
                     refused = refused.saturating_add(1);
@@ -440,13 +444,25 @@ fn locked(dir: &Path, error: &lock::Refused) -> Failure {
 fn open_store(dir: &Path) -> Result<Store, Failure> {
     let mut tries = 1;
     loop {
-        match Store::open(dir) {
+        let (dice, now) = (super::clock::dice()(), Now { unix_ms: super::clock::system_ms() });
+        match salvage::open(dir, dice, now) {
+            Ok((store, None)) => return Ok(store),
+            Ok((store, Some(salvage))) => {
+                log::error!(
+                    target: "database.salvaged",
+                    rows = salvage.rows, aside:% = salvage.aside.display(), torn:% = salvage.torn.join(" ");
+                    "the database was damaged ({}): set aside as {}; {} rows were saved; to have back what is \
+                     missing, stop the bot and restore a backup",
+                    salvage.damage, salvage.aside.display(), salvage.rows
+                );
+                return Ok(store);
+            }
             Err(error) if error.may_pass() && tries < OPEN_TRIES_MAX => {
                 log::debug!(target: "database.retried", "{error}: tried again");
                 super::clock::pause(OPEN_PAUSE);
                 tries += 1;
             }
-            result => return result.map_err(|error: StoreError| Failure::failed(error)),
+            Err(error) => return Err(Failure::failed(error)),
         }
     }
 }

@@ -86,6 +86,8 @@ fn command(policy: &Policy, message: &Message) -> Option<Trigger> {
         _ => return None,
     };
     let word = utf16(&message.text, 0, length);
+    // What the mark covers has to look like a command too.
+    unmarked_command(&word).filter(|whole| *whole == word.len())?;
     let args = utf16(&message.text, length, usize::MAX).trim().to_owned();
     let (name, target) = match word.trim_start_matches('/').split_once('@') {
         Some((name, target)) => (name, Some(target)),
@@ -229,6 +231,8 @@ mod tests {
         check("/help@other_bot", &[], Trigger::OthersCommand);
         check("/etc/passwd", &[], Trigger::None);
         check(" /help", &[], Trigger::None);
+        check(" /help", &[(EntityKind::BotCommand, 0, 2)], Trigger::None);
+        check("help me", &[(EntityKind::BotCommand, 0, 7)], Trigger::None);
         check("/", &[], Trigger::None);
         check(
             "/Help@SVS_bot  a b ",

@@ -12,6 +12,7 @@ pub mod names;
 pub mod outbox;
 pub mod people;
 mod private;
+pub mod salvage;
 pub mod status;
 pub mod sync;
 pub mod tell;
@@ -54,6 +55,8 @@ pub enum StoreError {
     },
     /// No such database yet.
     Missing(PathBuf),
+    /// Its pages contradict each other; in SQLite's words.
+    Damaged(String),
     /// SQLite says no.
     Sql(rusqlite::Error),
     /// SQLite says no because the operating system did, like a file system that turned read-only.
@@ -72,6 +75,11 @@ impl fmt::Display for StoreError {
             Self::Missing(path) => {
                 write!(f, "database: {} does not exist: start `svs-bot run` once", path.display())
             }
+            Self::Damaged(why) => write!(
+                f,
+                "database: damaged: {why}: the bot's next start sets it aside and saves what can be read"
+            ),
+            Self::Sql(error) if self.is_damage() => Self::Damaged(error.to_string()).fmt(f),
             Self::Sql(error) => write!(f, "database: {error}"),
             Self::Refused(error, cause) => write!(f, "database: {error}: {cause}"),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
@@ -89,17 +97,37 @@ impl StoreError {
         )
     }
 
+    /// Whether the file does not hold what SQLite wrote there.
+    pub fn is_damage(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, DatabaseCorrupt | NotADatabase)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether what was to be written is to blame, so that repeating it is of no use; a full disk, a
     /// busy or a damaged database is not.
     pub fn blames_data(&self) -> bool {
         match self {
-            Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => matches!(
-                error.code,
-                ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
-            ),
-            Self::Sql(error) => !matches!(error, rusqlite::Error::SqlInputError { .. }),
-            Self::Newer { .. } | Self::Missing(_) | Self::Io(..) | Self::Refused(..) => false,
+            Self::Sql(error) => blames_data(error),
+            Self::Newer { .. } | Self::Missing(_) | Self::Damaged(_) => false,
+            Self::Io(..) | Self::Refused(..) => false,
         }
+    }
+}
+
+fn blames_data(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode;
+    match error {
+        rusqlite::Error::SqliteFailure(error, _) => matches!(
+            error.code,
+            ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch | ErrorCode::TooBig
+        ),
+        error => !matches!(error, rusqlite::Error::SqlInputError { .. }),
     }
 }
 

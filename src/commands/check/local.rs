@@ -147,7 +147,7 @@ fn database(local: &Local) -> Vec<Item> {
             return vec![Item::fail(
                 "database",
                 why.clone(),
-                "if it is damaged, restore a backup: see the guide on backups",
+                "if it is damaged, the bot's next start sets it aside and saves what can be read; or restore a backup: see the guide",
             )];
         }
         Some(Ok(health)) => health,
@@ -156,7 +156,7 @@ fn database(local: &Local) -> Vec<Item> {
         Some(damage) => Item::fail(
             "database",
             format!("damaged: {damage}"),
-            "stop the bot, keep a copy, restore the last backup",
+            "restart the bot: it sets the damaged file aside and saves what can be read; or restore the last backup",
         ),
         None if health.was_read => {
             Item::ok("database", format!("sound, schema {}, {}", health.schema, size(health.bytes)))

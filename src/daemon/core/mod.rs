@@ -75,6 +75,8 @@ pub enum End {
     Drained,
     /// Telegram does not know the token.
     TokenRefused(String),
+    /// The database is damaged.
+    Damaged(String),
 }
 
 /// What a turn asks of the shell.

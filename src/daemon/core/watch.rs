@@ -7,6 +7,7 @@ use crate::calendar;
 use crate::daemon::clock::{SKEW_MS_FAIL, SKEW_MS_WARN};
 use crate::daemon::quoting::span;
 use crate::engine::speech::Speech;
+use crate::store::salvage::SALVAGED;
 use crate::store::status::fact;
 use crate::store::{Db, Result, meta, outbox, tell};
 use crate::types::status::KeyState;
@@ -66,6 +67,7 @@ impl State {
         if quiet.is_some() || self.owners(db, now)?.is_empty() {
             return Ok(());
         }
+        self.watch_salvage(db, now)?;
         self.watch_keys(db, now)?;
         self.watch_sync(db, now)?;
         self.watch_disk(db, now)?;
@@ -195,6 +197,15 @@ impl State {
         let percent_left = u32::try_from(left_percent).unwrap_or(0);
         self.tell_owner(db, &Speech::QuotaLow { percent_left, resets: &resets }, now)?;
         meta::set(db, TOLD_QUOTA, &today)
+    }
+
+    fn watch_salvage(&self, db: &Db, now: Now) -> Result<()> {
+        let rows = meta::get_i64(db, SALVAGED)?.unwrap_or(-1);
+        if let Ok(rows) = u64::try_from(rows) {
+            self.tell_owner(db, &Speech::Salvaged { rows }, now)?;
+            meta::set(db, SALVAGED, "-1")?;
+        }
+        Ok(())
     }
 
     fn watch_starts(&self, db: &Db, now: Now) -> Result<()> {

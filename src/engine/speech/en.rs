@@ -256,6 +256,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "⚠️ This machine's clock is {by} {} Telegram's. Please set it (timedatectl set-ntp true): beyond five minutes connections fail.",
             if *ahead { "ahead of" } else { "behind" }
         ),
+        Speech::Salvaged { rows } => format!(
+            "⚠️ My database was damaged. I set it aside and saved what could be read: {rows} rows. Some conversations or settings may be missing; the log says where the damaged file lies. To have all back, restore a backup. Please look at the disk."
+        ),
         Speech::Restarted => {
             "I stopped unexpectedly and am back. Every message I had taken is still here and will be answered. If it keeps happening, please look at the log.".to_owned()
         }

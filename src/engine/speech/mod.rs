@@ -267,6 +267,11 @@ pub enum Speech<'a> {
     ClockWrong { by: &'a str, ahead: bool },
     /// To the owner.
     Restarted,
+    /// The database was damaged; so many rows of it were saved.
+    Salvaged {
+        /// Of all tables.
+        rows: u64,
+    },
     /// To the owner.
     NewVersion { version: &'a str },
 }

@@ -106,6 +106,7 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::ClockWrong { by: "2m 5s", ahead: true },
         Speech::ClockWrong { by: "2m 5s", ahead: false },
         Speech::Restarted,
+        Speech::Salvaged { rows: 1_234 },
         Speech::NewVersion { version: "2.0" },
     ];
     for reason in [

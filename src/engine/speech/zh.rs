@@ -222,6 +222,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "⚠️ 本机时钟比 Telegram {} {by}，请校准（timedatectl set-ntp true）；相差超过五分钟会无法连接。",
             if *ahead { "快" } else { "慢" }
         ),
+        Speech::Salvaged { rows } => format!(
+            "⚠️ 数据库损坏了。我已把它移到一旁，救回了能读的部分：{rows} 行。部分对话或设置可能缺失，损坏文件的位置见日志。要完整恢复请用备份；也请检查磁盘。"
+        ),
         Speech::Restarted => "我刚才意外停止，现在已经恢复。之前收到的消息都还在，会继续回答。如果反复出现，请查看日志。".to_owned(),
         Speech::NewVersion { version } => format!("我已升级到版本 {version}。如有异常，请查看 svs-bot check 和日志。"),
     }
