@@ -461,3 +461,31 @@ fn an_export_is_a_file_for_people_or_for_programs() {
         bench.sent(sending, Ok(()));
     }
 }
+
+#[test]
+fn a_key_that_is_pasted_into_the_chat_is_taken_away_and_stored_nowhere() {
+    let mut bench = Bench::start(|_| {});
+    // In two pieces, so that no scanner takes this file for a leak.
+    let secret = ["AIza", "SyA1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q"].concat();
+    bench.says(&format!("is this key good? {secret}"));
+    let mut kinds = Vec::new();
+    let mut texts = Vec::new();
+    for _ in 0..5 {
+        while let Some(sending) = bench.sending() {
+            kinds.push(sending.what.kind);
+            texts.push(sending.what.plain.clone());
+            bench.sent(sending, Ok(()));
+        }
+        bench.after(1_000);
+    }
+    assert!(kinds.contains(&Kind::Delete), "{kinds:?}");
+    assert!(texts.iter().any(|text| text.contains("key")), "{texts:?}");
+    if let Some(job) = bench.asked() {
+        assert!(!job.text.contains(&secret), "the model does not see it either");
+        bench.answers(job.inbox, Ok(&format!("you wrote {secret}")));
+        assert!(bench.sends_all().iter().all(|text| !text.contains(&secret)));
+    }
+    bench.says("/export");
+    let export = bench.sending().unwrap().what;
+    assert!(!export.text.contains(&secret), "{}", export.text);
+}
