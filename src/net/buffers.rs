@@ -1,6 +1,6 @@
 //! Owns: the bytes that wait on either side of HTTP.
 //! May not: know a socket.
-//! Invariant: a connection holds buffers only while bytes are in them.
+//! Invariant: a connection holds buffers only while bytes are in them or, without TLS, read into them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use ureq::unversioned::transport::Buffers;

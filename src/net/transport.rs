@@ -1,11 +1,11 @@
 //! Owns: one connection: how it is made, TLS on it, and what ureq wants to know of it.
 //! May not: know HTTP, hosts or credentials.
-//! Invariant: every wait ends by its deadline; buffers are held only while bytes are in them.
+//! Invariant: every wait ends by its deadline; over TLS, buffers are held only while bytes are in them.
 //!
 //! ureq's own chain keeps four buffers for each TLS connection for as long as it lives, and leaves the
 //! depth of a handshake on the stack of whoever asked: together most of what an answer in flight
-//! costs. Here an open connection that waits holds no buffer of ours, and handshakes are worked out one
-//! at a time on a stack that is given back.
+//! costs. Here an open connection that waits holds no buffer of ours (without TLS, one to read into), and handshakes
+//! are worked out one at a time on a stack that is given back.
 
 use super::buffers::{Held, Spares};
 use super::socket::{Clock, Deadline, Socket, is_timeout};
