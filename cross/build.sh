@@ -32,6 +32,10 @@ C code and linking go through zig, fetched once as Python packages into scripts/
                           and compare the bytes
   --no-run                skip starting the program (and its demo) after the build
   --features LIST         Cargo features to build with
+  --try FILE              put the program there and nowhere else, whatever its size; these go with it:
+  --config KEY=VALUE      a setting for Cargo, such as profile.release.opt-level=3 (may be given again)
+  --std-features LIST     features of the standard library that is built along, optimize_for_size; '' is none
+  --sqlite FLAG           a compiler flag for SQLite after those of cross/sqlite-flags (may be given again)
   --help                  this text
 TEXT
 }
@@ -42,7 +46,8 @@ fail() {
 }
 say() { printf '%s\n' "$*" >&2; }
 
-targets=() way='' install=no reproducible=no run=yes features=''
+targets=() way='' install=no reproducible=no run=yes features='' try='' configs=() sqlite_more=()
+std_features=optimize_for_size
 while [ $# -gt 0 ]; do
     case $1 in
         --way) way=${2:?--way needs a word} && shift ;;
@@ -50,6 +55,10 @@ while [ $# -gt 0 ]; do
         --check-reproducible) reproducible=yes ;;
         --no-run) run=no ;;
         --features) features=${2:?--features needs a list} && shift ;;
+        --try) try=${2:?--try needs a path} && shift ;;
+        --config) configs+=(--config "${2:?--config needs KEY=VALUE}") && shift ;;
+        --std-features) std_features=${2-} && shift ;;
+        --sqlite) sqlite_more+=("${2:?--sqlite needs a flag}") && shift ;;
         -h | --help) usage && exit 0 ;;
         all) targets=("${ALL[@]}") ;;
         x86_64 | amd64) targets+=(x86_64-unknown-linux-musl) ;;
@@ -143,14 +152,15 @@ compile() {
     local c_flags="-ffile-prefix-map=$sources=/svs-bot -ffile-prefix-map=$cargo_home=/cargo -ffile-prefix-map=$into=/target"
     c_flags+=' -fno-unwind-tables -fno-asynchronous-unwind-tables'
     [ -z "$features" ] || args+=(--features "$features")
+    args+=("${configs[@]}")
     local sqlite
-    sqlite=$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')
+    sqlite="$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')${sqlite_more[*]}"
     local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite" SVS_BOT_TARGET="$target")
     if [ "$chosen" = debian ]; then
         # Debian has no crt objects for musl; zig brings its own.
         flags+=$'\x1f''-Clink-self-contained=no'
         path=/usr/bin:$path
-        args+=("-Zbuild-std=std,panic_abort" "-Zbuild-std-features=optimize_for_size")
+        args+=("-Zbuild-std=std,panic_abort" "-Zbuild-std-features=$std_features")
         env+=(RUSTC_BOOTSTRAP=1 CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc)
         # zig's musl has 64-bit times on 32-bit machines; without this word the libc crate takes the old ones, and a
         # program on such a board ends in January 2038. The library that rustup brings cannot be told.
@@ -249,9 +259,14 @@ for target in "${targets[@]}"; do
         *) fail "$target: no way to build: run 'rustup target add $target', install ${DEBIAN_PACKAGES[*]} ($rust_wanted or newer), or say --install-deps" ;;
     esac
     binary=$(compile "$ROOT" "$BUILD/$chosen" "$target")
+    if [ -n "$try" ]; then
+        install -m 0755 "$binary" "$try"
+        continue
+    fi
     name=svs-bot-$version-$target
     install -m 0755 "$binary" "$DIST/$name"
     check "$DIST/$name" "$target"
     [ "$reproducible" = no ] || compare_second_build "$DIST/$name" "$target"
 done
+[ -z "$try" ] || exit 0
 (cd "$DIST" && sha256sum "svs-bot-$version-"*-linux-musl* >SHA256SUMS && cat SHA256SUMS)

@@ -51,6 +51,13 @@ service() {
     esac
 }
 
+# Moving between two programs is stopping one service and starting another.
+need_manager() {
+    [ "$(manager)" != none ] ||
+        fail "no service manager here, neither systemd nor OpenRC: stop and start the two programs by what you use," \
+            "with '$BIN drain' before going back"
+}
+
 reload_units() { [ "$(manager)" != systemd ] || "${SYSTEMCTL:-systemctl}" daemon-reload; }
 
 # Runs a command as the bot's user, so that no file of root's ends up in its data.

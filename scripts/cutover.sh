@@ -57,6 +57,7 @@ left_item() { say "[ ] $*"; }
 planned() { [ "$dry" = no ] || say "    would: $*"; }
 
 need_root
+need_manager
 if [ -z "$old" ]; then
     for unit in svs-bot-python svs-bot-go; do
         ! service is-active "$unit" 2>/dev/null || old=$unit
@@ -177,14 +178,23 @@ back_up
 bring_history 'all there is so far'
 stop_old
 bring_history 'the tail'
-[ "$dry" = no ] || exit 0
+# What no program can do; the plan shows it beforehand.
+for_a_person() {
+    left_item 'write /start, /status and /help to the bot and read its answers'
+    left_item "look again over 24 hours: svs-bot status, journalctl --unit $UNIT, the alerts"
+    left_item "after that clean up: the unit $old, its folder, its settings; $kept when you no longer need it"
+}
+if [ "$dry" = yes ]; then
+    say 'and leave to you:'
+    left_item 'first, if you want a gradual release: a second bot token with its own data directory (svs-bot@NAME.service)'
+    for_a_person
+    exit 0
+fi
 service enable "$UNIT"
 service start "$UNIT" || fail "$UNIT: does not start: see journalctl --unit $UNIT"
 done_item "started $UNIT"
 watch_health
 done_item "healthy for $watch"
 stopped=no
-left_item 'write /start, /status and /help to the bot and read its answers'
-left_item "look again over 24 hours: svs-bot status, journalctl --unit $UNIT, the alerts"
-left_item "after that clean up: the unit $old, its folder, its settings; $kept when you no longer need it"
+for_a_person
 say "going back, at any time: $HERE/rollback.sh --old $old"

@@ -53,7 +53,7 @@ if [ "$local" = no ] && [ -z "$host" ]; then misuse 'where to: name a host, or s
 
 SHARED=(common.sh backup.sh cutover.sh rollback.sh uninstall.sh litestream.yml svs-bot.env.example
     svs-bot.service svs-bot@.service svs-bot-backup.service svs-bot-backup.timer svs-bot-sync.service
-    svs-bot-sync.timer svs-bot.openrc)
+    svs-bot-sync.timer svs-bot.openrc svs-bot-sync.cron svs-bot-backup.cron svs-bot.logrotate)
 
 # The binary for a machine name of uname, from the build's folder or from beside this script.
 binary_for() {

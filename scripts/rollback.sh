@@ -45,6 +45,7 @@ done
 [ "$old" != "$UNIT" ] || misuse "--old $old: is the new one's own unit: name the old bot's"
 seconds=$(seconds_of --within "$within")
 need_root
+need_manager
 
 if [ "$dry" = yes ]; then
     say 'the plan; nothing is changed:'

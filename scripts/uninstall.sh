@@ -60,7 +60,7 @@ if [ "$(manager)" != none ]; then
     ! service is-active "$UNIT" 2>/dev/null || fail "$UNIT: still running: stop it first"
 fi
 rm -f "$root"/etc/systemd/system/svs-bot{,@,-backup,-sync}.service "$root"/etc/systemd/system/svs-bot-{backup,sync}.timer \
-    "$root/etc/init.d/$UNIT" "$BIN"
+    "$root/etc/init.d/$UNIT" "$root"/etc/cron.d/svs-bot-{backup,sync} "$BIN"
 rm -rf "$LIB"
 reload_units
 say 'removed the service and the program'

@@ -1,12 +1,16 @@
 //! Owns: the few questions to the operating system that the standard library does not ask.
 //! May not: hold state; be called with anything but checked values.
 //! Invariant: this is the one room with `unsafe`; each block proves itself. Besides `store` it is the
-//! only one to name `rusqlite`, for one counter.
+//! only one to name `rusqlite`, for two numbers that it does not pass on.
 #![expect(unsafe_code, reason = "system calls that std does not wrap; audited block by block")]
 
 use crate::types::status::{Disk, SqliteMemory};
+#[cfg(not(feature = "profiling"))]
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::mem::MaybeUninit;
+use std::net::TcpStream;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -14,6 +18,53 @@ use std::path::Path;
 #[cfg(feature = "profiling")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// One thread at a time, by a lock that wakes a waiting thread once.
+///
+/// musl's own lock asks the kernel to wake somebody at each release for as long as anybody is still on the way to
+/// it, which on a busy machine was some two hundred times an answer.
+#[cfg(not(feature = "profiling"))]
+#[global_allocator]
+static ALLOCATOR: InTurn = InTurn(std::sync::Mutex::new(()));
+
+#[cfg(not(feature = "profiling"))]
+struct InTurn(std::sync::Mutex<()>);
+
+#[cfg(not(feature = "profiling"))]
+impl InTurn {
+    fn turn(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract; the lock
+// allocates nothing, and nothing that is called while it is held takes it.
+#[cfg(not(feature = "profiling"))]
+unsafe impl GlobalAlloc for InTurn {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: the caller's promise is the callee's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        let _turn = self.turn();
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
 
 /// jemalloc reads its settings from this symbol, before `main`.
 // SAFETY: the name is jemalloc's own, prefixed as that crate builds it, and nothing else defines it;
@@ -40,6 +91,31 @@ pub fn disk(path: &Path) -> Option<Disk> {
     let (block, free, total) =
         (u64::from(space.f_frsize), u64::from(space.f_bavail), u64::from(space.f_blocks));
     Some(Disk { free_bytes: free.saturating_mul(block), total_bytes: total.saturating_mul(block) })
+}
+
+/// Whether nothing waits to be read and the other side has not closed; does not wait.
+pub fn is_quiet(stream: &TcpStream) -> bool {
+    let mut byte = 0_u8;
+    // SAFETY: the descriptor is open for as long as `stream` is borrowed; one byte may be written to
+    // `byte`, which is one byte long and lives through the call.
+    let count = unsafe {
+        libc::recv(
+            stream.as_raw_fd(),
+            (&raw mut byte).cast(),
+            1,
+            libc::MSG_PEEK | libc::MSG_DONTWAIT,
+        )
+    };
+    count < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
+}
+
+/// What the operating system said to the last call of SQLite on this connection that it refused; `None` where it
+/// has refused none.
+pub fn sqlite_refusal(db: &rusqlite::Connection) -> Option<std::io::Error> {
+    // SAFETY: the handle is open for as long as `db` is borrowed, and one number of it is read; the connection is
+    // used by this thread alone at this moment, since `Connection` is not `Sync`.
+    let code = unsafe { rusqlite::ffi::sqlite3_system_errno(db.handle()) };
+    (code != 0).then(|| std::io::Error::from_raw_os_error(code))
 }
 
 /// What SQLite holds in memory: of the whole process, and of this connection.
@@ -92,6 +168,24 @@ mod tests {
         if cfg!(target_env = "gnu") {
             assert!(allocated_bytes() >= Some(memory.used_bytes));
         }
+    }
+
+    #[test]
+    fn a_connection_is_quiet_until_bytes_or_an_end_come() {
+        use std::io::{Read as _, Write as _};
+        let door = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(door.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = door.accept().unwrap();
+        assert!(is_quiet(&ours));
+        theirs.write_all(b"x").unwrap();
+        // `peek` waits until it is there.
+        assert_eq!(ours.peek(&mut [0; 2]).unwrap(), 1);
+        assert!(!is_quiet(&ours));
+        assert_eq!((&ours).read(&mut [0; 2]).unwrap(), 1);
+        assert!(is_quiet(&ours));
+        drop(theirs);
+        assert_eq!(ours.peek(&mut [0]).unwrap(), 0);
+        assert!(!is_quiet(&ours));
     }
 
     #[test]

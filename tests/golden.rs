@@ -108,7 +108,7 @@ fn to_telegram() -> BTreeMap<&'static str, Request> {
         ("sendMessageDraft", telegram::send_draft(private, 5, "<b>x</b>", true)),
         ("sendRichMessage", telegram::send_rich_message(&full)),
         ("sendRichMessageDraft", telegram::send_rich_draft(private, 5, "**x**")),
-        ("answerCallbackQuery", telegram::answer_callback("4382bfdwdsb323b2d9")),
+        ("answerCallbackQuery", telegram::answer_callback("4382bfdwdsb323b2d9", "")),
         ("getFile", telegram::get_file("AgADBAAD")),
         ("getChat", telegram::get_chat(chat)),
         ("getChatMember", telegram::get_chat_member(chat, UserId(42))),

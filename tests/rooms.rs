@@ -19,9 +19,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["types", "calendar", "json"]),
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
-    ("store", &["types", "calendar", "json", "engine"]),
-    // `calendar` for the `Date` of a reply.
-    ("net", &["types", "calendar", "config", "wire"]),
+    // `os` for what the system said when SQLite only says "disk I/O error".
+    ("store", &["types", "calendar", "json", "os", "engine"]),
+    // `calendar` for the `Date` of a reply, `os` for one look at a socket.
+    ("net", &["types", "calendar", "os", "config", "wire"]),
     ("sync", &["types", "calendar", "json", "config", "wire", "store"]),
     (
         "daemon",
@@ -291,7 +292,8 @@ fn is_test_file(path: &str) -> bool {
 
 fn is_code(path: &str) -> bool {
     let last = path.rsplit('/').next().unwrap_or(path);
-    let data = ["/data/", "/golden/", "/generated/", "-spec/", "/.cache/", "/__pycache__/"];
+    let data =
+        ["/data/", "/golden/", "/corpus/", "/generated/", "-spec/", "/.cache/", "/__pycache__/"];
     !data.iter().any(|part| path.contains(part))
         && (!last.contains('.')
             || [".rs", ".sh", ".py", ".js"].iter().any(|kind| last.ends_with(kind)))

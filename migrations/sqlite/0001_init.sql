@@ -237,6 +237,8 @@ CREATE TABLE gemini_key (
   -- the Pacific day until which an inferred project is believed, and how often it was inferred
   joined_until_day INTEGER NOT NULL DEFAULT 0,
   joins       INTEGER NOT NULL DEFAULT 0,
+  -- the last Pacific day on which a day's quota refused it though hardly used, by this bot
+  puzzled_day INTEGER NOT NULL DEFAULT 0,
   -- '' fine, else why it is out for good: invalid, leaked, suspended …
   dead        TEXT NOT NULL DEFAULT '',
   dead_ms     INTEGER NOT NULL DEFAULT 0,

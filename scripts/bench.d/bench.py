@@ -11,9 +11,10 @@ import subprocess
 import sys
 import time
 
-from world import BINARY, ROOT, World, post
+from world import BINARY, ROOT, World, cpu_of, post
 
 QUICK = False
+WRITE = False
 RUNS = 5
 WORDS_2KB = ("Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 40)[:2_000]
 MARKS = ("<!-- figures: begin -->", "<!-- figures: end -->")
@@ -142,7 +143,7 @@ def growth():
     rates, cpus = [], []
     with World() as world:
         bot = world.bot().wait_poll()
-        first = 0
+        first, others = 0, cpu_of(world.standin.process.pid)
         for turn in range(parts):
             begun, cpu = time.monotonic(), bot.cpu_s()
             world.push(range(1_000, 1_000 + part))
@@ -152,6 +153,7 @@ def growth():
             if turn == 0:
                 time.sleep(5)
                 first = bot.rss_mb()
+        others = (cpu_of(world.standin.process.pid) - others) / parts / part * 1e3
         time.sleep(5)
         last = bot.rss_mb()
         cpu = statistics.median(cpus)
@@ -159,42 +161,21 @@ def growth():
                     note=f"{first:.1f} → {last:.1f} MB; peak {bot.peak_mb():.1f} MB"),
                 Row("7 answers a second, instant stand-ins", statistics.median(rates), "/s",
                     note=f"stand-ins on the same two cores; {spread(rates)}; one core's worth {1e3 / cpu:.0f}/s"),
-                Row("8 CPU per answer", cpu, "ms", 1, 0.3, note=spread(cpus))]
+                Row("8 CPU per answer", cpu, "ms", 1, 0.3, note=spread(cpus)),
+                Row("CPU of both stand-ins per answer", others, "ms", note="on the same two cores")]
 
 
 def latency():
-    """9: added latency at half of saturation, from the bot's own histogram"""
-    with World() as world:
-        bot = world.bot().wait_poll()
-        begun = time.monotonic()
-        world.push(range(1_000, 2_000))
-        world.wait_sent(1_000)
-        rate = 1_000 / (time.monotonic() - begun)
-        bot.stop()
-    rate = min(rate / 2, 400)
-    seconds = 8 if QUICK else 20
-    with World() as world:
-        bot = world.bot().wait_poll()
-        total, begun = int(rate * seconds), time.monotonic()
-        done = 0
-        while done < total:
-            due = min(total, int((time.monotonic() - begun) * rate) + 1)
-            if due > done:
-                world.push(range(1_000 + done, 1_000 + due))
-                done = due
-            time.sleep(0.002)
-        world.wait_sent(total)
-        p50, p99 = (float(edge) * 1e3 for edge in bot.quantiles("svs_bot_added_latency_seconds", (0.5, 0.99)))
-        note = f"{rate:.0f} questions a second for {seconds} s, sent on time whatever comes back; upper edges of the buckets"
-        return [Row("9 added latency, median", p50, "ms", 5, 1, note=note),
-                Row("9 added latency, 99th of 100", p99, "ms", 25, 5)]
+    """9: added latency at 10, 50 and 90 % of saturation, each question timed from when it was due"""
+    import latency_bench
+    return latency_bench.measure(Row, QUICK)
 
 
 def compared():
     """7, 8, 2, 3: the same questions for us and for a bot in Python, one after the other, several times"""
     from world import Bot, ComparedBot
     kinds, part = ((Bot, "svs-bot"), (ComparedBot, "Python")), 200 if QUICK else 1_000
-    found = {name: {"wall": [], "cpu": [], "start": [], "rss": []} for _, name in kinds}
+    found = {name: {"wall": [], "cpu": [], "start": [], "rss": [], "wakes": []} for _, name in kinds}
     for _ in range(max(RUNS, 1)):
         for kind, name in kinds:
             with World() as world:
@@ -209,6 +190,10 @@ def compared():
                 mine["wall"].append(part / (time.monotonic() - begun))
                 mine["cpu"].append((bot.cpu_s() - cpu) / part * 1e3)
                 mine["rss"].append(bot.rss_mb())
+                time.sleep(4)
+                before = bot.switches()
+                time.sleep(8)
+                mine["wakes"].append(sum(n - before.get(name, 0) for name, n in bot.switches().items()) / 8)
     def ratio(key, turned=False):
         ours, theirs = (statistics.median(found[name][key]) for _, name in kinds)
         return theirs / ours if turned else ours / theirs
@@ -217,7 +202,9 @@ def compared():
     return [Row("7 answers for one core's worth of CPU, ours beside Python's", ratio("cpu", turned=True), "×", 10, 40,
                 note=f"ms of CPU an answer: {note('cpu')}", more=True),
             Row("7 answers a second on the clock, ours beside Python's", ratio("wall"), "×", note=f"per second: {note('wall')}"),
+            Row("12 wake-ups a second at rest, ours", statistics.median(found["svs-bot"]["wakes"]), "/s", 2, 1, note=note("wakes")),
             Row("3 memory under load, Python's beside ours", ratio("rss", turned=True), "×", note=f"MB: {note('rss')}"),
+            Row("8 CPU for 1,000 answers, ours", statistics.median(found["svs-bot"]["cpu"]), "s", note=f"Python's: {statistics.median(found['Python']['cpu']):.3g}"),
             Row("2 from exec to polling, Python's beside ours", ratio("start", turned=True), "×", note=f"ms: {note('start')}")]
 
 
@@ -312,7 +299,19 @@ def showing():
     return render_bench.showing(Row)
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, sync, transfer, markdown, media, showing]
+def instructions():
+    """8: instructions per answer by callgrind, and what they were when they were last written down"""
+    import instructions as counted
+    return counted.measure(Row, QUICK, WRITE)
+
+
+def grown():
+    """2, 15: start, CPU per answer and memory with 1,000 to 10,000,000 rows of history"""
+    import growth_bench
+    return growth_bench.measure(Row, QUICK)
+
+
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, instructions, grown, sync, transfer, markdown, media, showing]
 
 
 def write(text, marks=MARKS):
@@ -325,18 +324,23 @@ def write(text, marks=MARKS):
 
 
 def main():
-    global QUICK, RUNS
+    global QUICK, RUNS, WRITE
     parser = argparse.ArgumentParser()
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only", action="append", choices=[it.__name__ for it in ALL])
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
+    if options.profile:
+        import instructions as counted
+        return counted.profile()
     if options.list:
         for it in ALL:
             print(f"{it.__name__:12} {it.__doc__}")
         return 0
+    WRITE = options.write
     QUICK, RUNS = options.quick, 1 if options.quick else options.runs
     version = subprocess.run([BINARY, "--version"], check=True, capture_output=True, text=True).stdout.strip()
     lines = [f"Measured: `{version}`, {time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load "
@@ -354,7 +358,7 @@ def main():
             found = [f"| {it.__doc__} | – | | | not measured | {type(error).__name__}: {str(error)[-300:]} |"]
         lines += found
         print("\n".join(found), flush=True)
-    if options.write:
+    if options.write and not options.only:
         write("\n".join(lines))
     return 1 if failed else 0
 

@@ -5,12 +5,14 @@ import argparse
 import os
 import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import sys
 import time
 
 import bench
+import growth_bench
 from world import BINARY, World
 
 MARKS = ("<!-- box: begin -->", "<!-- box: end -->")
@@ -28,6 +30,17 @@ def small(_):
     return [line("binary size", f"{size.value:.2f} MB", go="15–20 MB", python="an interpreter and its packages"),
             line("exec → first poll, empty database", f"{fresh.value:.0f} ms", fresh.note, "100 ms", "3 s"),
             line("exec → first poll, later starts", f"{again.value:.0f} ms", again.note, "100 ms", "3 s")]
+
+
+def past(_):
+    """A start with a database of some 1 GB."""
+    folder = growth_bench.prepared(*((100_000, 1_000) if bench.QUICK else (3_000_000, 10_000)))
+    try:
+        size = (folder / "svs-bot.db").stat().st_size / 1e9
+        found = [growth_bench.lived(folder, 100, 128)[0] for _ in range(bench.RUNS)]
+    finally:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+    return [line(f"exec → first poll, a database of {size:.2f} GB", f"{statistics.median(found):.0f} ms", bench.spread(found))]
 
 
 def idle(minutes):
@@ -98,7 +111,7 @@ def main():
              f"{os.getloadavg()[0]:.1f} at the start{', `--quick`' if options.quick else ''}.", "", *HEAD]
     print("\n".join(lines), flush=True)
     failed = 0
-    for it in (small, in_flight, message, idle):
+    for it in (small, past, in_flight, message, idle):
         try:
             found = it(1 if options.quick else 10)
         except Exception as error:  # one measurement that breaks must not cost the others

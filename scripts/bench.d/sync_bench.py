@@ -6,6 +6,7 @@ import http.client
 import json
 import pathlib
 import random
+import resource
 import shutil
 import statistics
 import subprocess
@@ -110,8 +111,8 @@ def start(world, *words):
 
 
 def ours(world, rows):
-    """Seconds with the start of the process, without it, its report, its peak."""
-    begun = time.monotonic()
+    """Seconds with the start of the process, without it, its report, its peak, its user and system seconds."""
+    (user, system), begun = cpu_s(), time.monotonic()
     process = start(world, "sync", "--json")
     with Peak(process) as peak:
         out, err = process.communicate(timeout=900)
@@ -119,7 +120,8 @@ def ours(world, rows):
     told = json.loads(out)
     if told["tables"]["chat_history"]["sent"] != rows or process.returncode:
         raise RuntimeError(f"exit {process.returncode}: {err[-200:]}{out[-300:]}")
-    return took, told["seconds"], told, peak.mb
+    used = cpu_s()
+    return took, told["seconds"], told, peak.mb, used[0] - user, used[1] - system
 
 
 def record(world, rows):
@@ -128,7 +130,7 @@ def record(world, rows):
     world.gateway.log.clear()
     world.gateway.bodies = []
     through = world.env["SUPABASE_URL"]
-    _, _, told, _ = ours(world, rows)
+    _, _, told, *_ = ours(world, rows)
     drop = ("host", "content-length", "connection", "accept-encoding")
     sent = [(path, {k: v for k, v in headers.items() if k.lower() not in drop}, body)
             for (method, path, _, headers), body in zip(world.gateway.log, world.gateway.bodies) if method == "POST"]
@@ -159,12 +161,18 @@ def stored(world, rows):
         raise RuntimeError(f"{found} of {rows} rows are there")
 
 
-def waiting_mb(world):
-    """Memory of a sync of one row that waits for its first answer."""
+def cpu_s():
+    """User and system seconds of all that has run and ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime, used.ru_stime
+
+
+def waiting_mb(world, *words):
+    """Memory of a program that has a row to send and waits for its first answer."""
     world.fresh()
     world.add(1)
     world.gateway.fault = lambda *_: "hang"
-    process = start(world, "sync")
+    process = start(world, *words)
     end = time.monotonic() + 30
     while not world.gateway.log and time.monotonic() < end:
         time.sleep(0.01)
@@ -181,20 +189,22 @@ def spread(values, digits=0):
 
 def measure(row, rows, runs):
     with Remote() as world:
-        idle = waiting_mb(world)
+        idle = waiting_mb(world, "sync")
         world.fresh()
         backlog(world, rows)
         sent, requests = record(world, rows)
         size = sum(len(body) for _, _, body in sent) / rows
-        whole, steady, loop, peaks = [], [], [], []
+        whole, steady, loop, peaks, users, systems = [], [], [], [], [], []
         for turn in range(runs):
             for who in ("ours", "plain") if turn % 2 == 0 else ("plain", "ours"):
                 if who == "ours":
                     begin_anew(world)
-                    took, inside, _, peak = ours(world, rows)
+                    took, inside, _, peak, user, system = ours(world, rows)
                     whole.append(rows / took)
                     steady.append(rows / inside)
                     peaks.append(peak)
+                    users.append(user / requests * 1_000)
+                    systems.append(system / requests * 1_000)
                 else:
                     empty(world)
                     loop.append(rows / plain(world, sent))
@@ -205,6 +215,8 @@ def measure(row, rows, runs):
         return [row("13 sync of a backlog beside a plain HTTP loop, real PostgREST", middle(steady) / middle(loop), "×", 0.7, 0.95,
                     more=True, note=note),
                 row("13 the same, with the start of the process", middle(whole) / middle(loop), "×", 0.7, 0.95, more=True),
+                row("13 CPU per request", middle(users) + middle(systems), "ms",
+                    note=f"user {spread(users, 2)}, system {spread(systems, 2)}"),
                 row("13 requests per 1,000 rows", requests / rows * 1_000, "", note=f"{requests} for {rows}"),
                 row("14 peak memory of sync above idle", max(peaks) - idle, "MB", 4, 2,
                     note=f"{max(peaks):.2f} MB; {idle:.2f} MB while one row waits for its answer")]

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from sync_bench import Peak, Remote, peak_kib, start
+from sync_bench import Peak, Remote, cpu_s, peak_kib, start, waiting_mb
 from world import BINARY
 
 ENV = {"PATH": os.environ["PATH"], "TELEGRAM_BOT_TOKEN": "123456789:" + "A" * 35, "GEMINI_API_KEY": "AIza" + "b" * 35, "KEEP_HISTORY": "0"}
@@ -54,10 +54,11 @@ FILES = {
 
 
 def through_fifo(folder, data, kind, rows):
-    """Seconds, MB before the first row, MB at most."""
+    """Seconds, MB before the first row, MB at most, microseconds of CPU a row: user and system."""
     source, head, line, tail = FILES[kind]
     fifo = folder / "fifo"
     os.mkfifo(fifo)
+    before = cpu_s()
     process = subprocess.Popen([BINARY, "import", source, str(fifo), "--json", "--data-dir", str(data)],
                                env={**ENV, "HOME": str(folder)}, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     with open(fifo, "w", buffering=1 << 20) as pipe:
@@ -76,7 +77,11 @@ def through_fifo(folder, data, kind, rows):
     told = json.loads(out)["chat_history"]
     if told["new"] != rows or process.returncode:
         raise RuntimeError(f"{kind}: {told} {err[-300:]}")
-    return took, idle, peak.mb
+    return took, idle, peak.mb, used_us(before, rows)
+
+
+def used_us(before, rows):
+    return tuple((now - then) / rows * 1e6 for now, then in zip(cpu_s(), before))
 
 
 def from_files(row, sizes):
@@ -86,8 +91,8 @@ def from_files(row, sizes):
         for count in sizes:
             folder = pathlib.Path(tempfile.mkdtemp(prefix="svs-bot-bench-"))
             try:
-                took, idle, peak = through_fifo(folder, folder / "data", kind, count)
-                found.append((count, count / took, idle, peak))
+                took, idle, peak, used = through_fifo(folder, folder / "data", kind, count)
+                found.append((count, count / took, idle, peak, used))
                 if kind == "jsonl" and count == sizes[-1]:
                     rows += export(row, folder, count)
             finally:
@@ -97,10 +102,10 @@ def from_files(row, sizes):
 
 
 def told(row, name, found):
-    count, rate, idle, peak = found[-1]
-    note = "; ".join(f"{n}: {r:.0f} rows/s, peak {p:.2f} MB" for n, r, _, p in found)
+    count, _, idle, peak, used = found[-1]
+    note = "; ".join(f"{n}: {r:.0f} rows/s, {u:.0f} + {s:.0f} µs of CPU a row, peak {p:.2f} MB" for n, r, _, p, (u, s) in found)
     return [row(f"14 peak memory of {name}, {count} rows, above idle", peak - idle, "MB", 4, 2, note=f"{note}; idle {idle:.2f} MB"),
-            row(f"14 rate of {name} at {count} rows, beside {found[0][0]}", rate / found[0][1], "×", note="1 is linear")]
+            row(f"14 CPU a row of {name} at {count} rows, beside {found[0][0]}", sum(used) / sum(found[0][4]), "×", note="1 is linear")]
 
 
 def export(row, folder, rows):
@@ -124,26 +129,24 @@ def export(row, folder, rows):
 def from_supabase(row, sizes):
     found = []
     with Remote() as world:
+        idle = waiting_mb(world, "import", "supabase")
         for count in sizes:
             world.fresh()
             world.env["SUPABASE_URL"] = world.env["SUPABASE_URL"].replace(str(world.gateway.server_port), str(world.nginx.port))
             world.pg.sql(f"""insert into chat_history (chat_id, user_id, username, message_text, response_text, model_used, created_at)
               select -100 - g % 50, 1000 + g * 7919 % 100003, 'p' || g % 997, 'question ' || g,
-                repeat('an answer of some length, as they are ', 2 + g % 8), 'gemini', timestamp '2026-01-01' + g * interval '1 second'
+                repeat('an answer of some length, as they are ', (2 + g % 8)::int), 'gemini', timestamp '2026-01-01' + g * interval '1 second'
               from generate_series(1, {count}::bigint) g; analyze chat_history""")
-            begun = time.monotonic()
+            before, begun = cpu_s(), time.monotonic()
             process = start(world, "import", "supabase", "--json")
-            idle = 0
             with Peak(process) as peak:
                 out, err = process.communicate()
             took = time.monotonic() - begun
             done = json.loads(out)["chat_history"]
             if done["new"] != count or process.returncode:
                 raise RuntimeError(f"supabase: {done} {err[-300:]}")
-            found.append((count, count / took, idle, peak.mb))
-    count, _, _, most = found[-1]
-    note = "; ".join(f"{n}: {r:.0f} rows/s, peak {p:.2f} MB" for n, r, _, p in found)
-    return [row(f"14 peak memory of import supabase, {count} rows, whole process", most, "MB", note=note)]
+            found.append((count, count / took, idle, peak.mb, used_us(before, count)))
+    return told(row, "import supabase", found)
 
 
 def measure(row, sizes):

@@ -15,18 +15,12 @@ import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts" / "test.d"))
-from standin import TOKEN, StandIn, post  # noqa: E402
+from standin import TOKEN, StandIn, free_port, post  # noqa: E402
 
 BINARY = os.environ.get("SVS_BOT", str(ROOT / "target" / "release" / "svs-bot"))
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 # Many, each its own project: a minute's tokens of one would end before a bench does.
 KEYS = ",".join(f"AIza{number:035}" for number in range(128))
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 class World:
@@ -84,7 +78,7 @@ class World:
         assert status == 200, reply
 
     def push(self, chats, text="hello"):
-        """One private message for each chat id, in pages."""
+        """One private message for each chat id, in pages; `{chat}` in the text is that id."""
         chats = list(chats)
         now = int(time.time())
         for start in range(0, len(chats), 2_000):
@@ -92,7 +86,7 @@ class World:
             for number, chat in enumerate(chats[start:start + 2_000], start):
                 person = {"id": chat, "is_bot": False, "first_name": f"P{chat}", "language_code": "en"}
                 lines.append(json.dumps({"message": {
-                    "message_id": number + 1, "date": now, "text": text, "from": person,
+                    "message_id": number + 1, "date": now, "text": text.replace("{chat}", str(chat)), "from": person,
                     "chat": {"id": chat, "type": "private", "first_name": f"P{chat}"}}}))
             self.control("push", "\n".join(lines).encode())
 
@@ -170,8 +164,7 @@ class Bot:
         return self.status("VmHWM") / 1_024
 
     def cpu_s(self):
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK_S
+        return cpu_of(self.pid)
 
     def cpu_fine_s(self):
         """The same from the scheduler, in nanoseconds; ended threads are missing in it."""
@@ -205,6 +198,12 @@ class Bot:
         buckets = re.findall(rf'^{name}_bucket{{le="([^"]+)"}} (\d+)', self.metrics(), re.M)
         total = int(buckets[-1][1])
         return [next(edge for edge, count in buckets if int(count) >= total * share) for share in wanted]
+
+
+def cpu_of(pid):
+    """User and system time of a process, seconds."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK_S
 
 
 class ComparedBot(Bot):

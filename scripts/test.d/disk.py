@@ -15,8 +15,7 @@ import urllib.error
 import urllib.request
 
 from bot import Bot, until
-from page import free_port
-from standin import StandIn, post
+from standin import StandIn, free_port, post
 
 DISK = "6m"
 INSIDE = "SVS_BOT_DISK_INSIDE"

@@ -304,13 +304,26 @@ AFTER = [
     ("svs-bot owner-link", [active("svs-bot"), replies("/keys", "…gggg")]),
     ("sudo systemctl enable --now svs-bot-sync.timer", [active("svs-bot-sync.timer"), lambda box, _: box.run("test -s /etc/cron.d/svs-bot-sync")]),
     ("sudo systemctl enable --now svs-bot-backup.timer", [
-        seen("checked", "good: whole", "restored; newest entry"), active("svs-bot"), replies("after the restore", "after the restore")]),
+        seen("checked", "good: whole", "restored; newest entry"), active("svs-bot"), replies("after the restore", "after the restore"),
+        lambda box, _: by_cron(box, "svs-bot-backup", "/var/lib/svs-bot-backup/*.zst")]),
     ("sudo systemctl enable --now svs-bot", [active("svs-bot"), seen("ok +telegram", "0 failed", "state +ready"), replies("/keys", "…gggg")]),
     ("sudo scripts/rollback.sh --old svs-bot-python", [active("svs-bot", False), active("svs-bot-python"), seen("drained")]),
     ("sudo scripts/cutover.sh", [active("svs-bot"), active("svs-bot-python", False), replies("moved?", "moved?")]),
     ("scripts/rollback.sh", [active("svs-bot", False), active("svs-bot-python"), seen("healthy for 2s", "drained")]),
     ("scripts/test --list", [seen("test +all Rust tests", "sync +13", "both builds have the same bytes", "armv7")]),
 ]
+
+
+def by_cron(box, name, makes):
+    """The line of a crontab, as cron would run it: silent, and something new is there."""
+    lines = pathlib.Path("/etc/cron.d", name).read_text().splitlines()
+    settings = [it for it in lines if re.match(r"[A-Z_]+=", it)]
+    user, command = re.match(r"(?:\S+ ){5}(\S+) (.+)", [it for it in lines if it and it[0].isdigit()][0]).groups()
+    before = set(pathlib.Path("/").glob(makes[1:]))
+    time.sleep(1.1)
+    said = box.run(f"runuser -u {user} -- env -i PATH=/usr/bin:/bin {' '.join(settings)} sh -c '{command}'")
+    assert not said, f"{name} says: {said}"
+    assert set(pathlib.Path("/").glob(makes[1:])) - before, f"{name} made no {makes}"
 
 
 def seen_nothing(text, *secrets):

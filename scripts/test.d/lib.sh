@@ -54,7 +54,7 @@ npm_peers() {
 
 # A free port of loopback.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    PYTHONPATH=$ROOT/scripts/test.d python3 -c 'from standin import free_port; print(free_port())'
 }
 
 # wait_for SECONDS WHAT COMMAND…: until the command succeeds; fails by name.

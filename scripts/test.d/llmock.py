@@ -3,13 +3,12 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
 
 from bot import Bot, until
-from standin import StandIn, post
+from standin import StandIn, free_port, post
 
 FAULTS = [
     {"type": "fail", "status": 429, "retry_after": 1},
@@ -25,12 +24,6 @@ FAULTS = [
 def fetch(url):
     with urllib.request.urlopen(url, timeout=30) as reply:
         return reply.read().decode()
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def main():

@@ -139,6 +139,75 @@ def a_disk_that_is_full(standin, _):
         until(PATIENCE_S, "readiness again", lambda: ready(9464))
 
 
+@contextlib.contextmanager
+def writes_are_refused(it):
+    """As by a file system that has turned read-only: what is open stays open, and nothing can be written to it."""
+    assert shutil.which("strace"), "strace is missing: install the package strace, or run scripts/test --set-up"
+    files = (word for ending in ("", "-wal", "-shm") for word in ("-P", str(it.path / "data" / f"svs-bot.db{ending}")))
+    calls = "pwrite64,fsync,fdatasync,ftruncate,fallocate"
+    tracer = subprocess.Popen(["strace", "-f", "-qq", "-o", "/dev/null", *files, "-e", f"trace={calls}",
+                               "-e", f"inject={calls}:error=EROFS", "-p", str(it.process.pid)])
+    traced = pathlib.Path(f"/proc/{it.process.pid}/status")
+    try:
+        until(PATIENCE_S, "the tracer", lambda: f"TracerPid:\t{tracer.pid}" in traced.read_text() or tracer.poll() is not None)
+        assert tracer.poll() is None, "strace may not look at the daemon: run as root, or with kernel.yama.ptrace_scope=0"
+        yield
+    finally:
+        tracer.terminate()
+        tracer.wait(timeout=60)
+
+
+def a_disk_that_turns_read_only_and_back(standin, _):
+    with bot(standin, HTTP_ADDR="127.0.0.1:9464") as it:
+        answers(standin, "while the disk takes it")
+        with writes_are_refused(it):
+            standin.hears("onto the read-only disk")
+            says(it, "Read-only file system")
+            until(PATIENCE_S, "unreadiness", lambda: not ready(9464))
+            assert it.process.poll() is None, "the daemon ended"
+            assert not standin.has_sent("onto the read-only disk"), "answered what is on no disk"
+        until(PATIENCE_S, "the answer, now that the disk takes it", lambda: standin.has_sent("onto the read-only disk"))
+        until(PATIENCE_S, "readiness again", lambda: ready(9464))
+        says(it, "the database works again")
+
+
+def a_file_system_that_gives_up(standin, folder):
+    """ext4 after an error that it cannot mend: read-only for good, until it is checked and mounted again."""
+    if not shutil.which("mkfs.ext4"):
+        print("    not played: mkfs.ext4 is missing: install the package e2fsprogs")
+        return
+    image, it = folder / "image", bot(standin, HTTP_ADDR="127.0.0.1:9464")
+    disk = it.path / "data"
+    disk.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(32 * 1024 * 1024)
+    subprocess.run(["mkfs.ext4", "-q", "-F", image], check=True)
+    done = subprocess.run(["mount", "-o", "loop,errors=remount-ro", image, disk], capture_output=True, text=True)
+    if done.returncode != 0:
+        print(f"    not played: this machine has no loop device to give: {done.stderr.strip()}")
+        return
+    disk.chmod(0o700)
+    it.__enter__()
+    try:
+        answers(standin, "before the file system gives up")
+        mount("-o", "remount,abort", disk)
+        standin.hears("after it gave up")
+        says(it, "Read-only file system")
+        until(PATIENCE_S, "unreadiness", lambda: not ready(9464))
+        assert it.process.poll() is None, "the daemon ended"
+    finally:
+        it.process.terminate()
+        code = it.process.wait(timeout=60)
+        subprocess.run(["umount", str(disk)], check=True)
+    assert code in (0, 1), f"exit {code}: {it.log()[-2000:]}"
+    # What fsck says is in its exit code: 1 is mended.
+    assert subprocess.run(["e2fsck", "-f", "-y", image], capture_output=True).returncode in (0, 1)
+    mount("-o", "loop", image, disk)
+    with it:
+        until(PATIENCE_S, "the answer, after the repair", lambda: standin.has_sent("after it gave up"))
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
 def no_names_at_the_start(standin, folder):
     hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost\n")
@@ -204,7 +273,7 @@ def a_slow_card(standin, folder):
 
 SCENES = [
     a_clock_that_begins_in_1970, a_clock_that_is_stepped, a_disk_that_is_read_only_from_the_start,
-    a_disk_that_is_full, no_names_at_the_start, no_ipv6, little_address_space_and_one_core, a_slow_card,
+    a_disk_that_is_full, a_disk_that_turns_read_only_and_back, a_file_system_that_gives_up, no_names_at_the_start, no_ipv6, little_address_space_and_one_core, a_slow_card,
 ]
 
 

@@ -12,7 +12,6 @@ import os
 import pathlib
 import random
 import shutil
-import socket
 import sqlite3
 import subprocess
 import tempfile
@@ -20,7 +19,7 @@ import time
 import urllib.request
 
 from bot import Bot, until
-from standin import ROOT, StandIn, post
+from standin import ROOT, StandIn, free_port, post
 
 PICTURES = pathlib.Path(os.environ.get("SVS_BOT_CACHE", ROOT / "scripts" / ".cache")) / "page"
 WIDTHS = {"phone": (390, 844, 2), "desk": (1280, 900, 1)}
@@ -197,12 +196,6 @@ def status(url):
             return json.load(reply)
     except OSError:
         return {}
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import urllib.error
 import urllib.request
 
 from bot import Bot, until
-from page import free_port
-from standin import ROOT, StandIn, post
+from standin import ROOT, StandIn, free_port, post
 
 # A build folder of its own: the other steps use the plain program at the same time.
 FOLDER = pathlib.Path(os.environ.get("SVS_BOT_CACHE", ROOT / "scripts" / ".cache")) / "target-profiling"

@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import tempfile
 import urllib.error
@@ -19,7 +18,7 @@ import urllib.parse
 import urllib.request
 
 from bot import Bot, until
-from standin import ROOT, StandIn, post
+from standin import ROOT, StandIn, free_port, post
 
 ALERTS = ROOT / "scripts" / "prometheus-alerts.yml"
 CASES = ROOT / "tests" / "prometheus" / "alerts_test.yml"
@@ -159,12 +158,6 @@ def need(name):
     path = shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin")
     assert path, f"{name} is missing: install the package prometheus, or run scripts/test --set-up"
     return path
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import socket
 import subprocess
 import time
 import urllib.request
@@ -53,6 +54,13 @@ class StandIn:
 
     def has_sent(self, words):
         return any(words in json.dumps(it, ensure_ascii=False) for it in self.sent())
+
+
+def free_port():
+    """A port of loopback that nobody has now."""
+    with socket.socket() as it:
+        it.bind(("127.0.0.1", 0))
+        return it.getsockname()[1]
 
 
 def post(url, body=None, headers=None):

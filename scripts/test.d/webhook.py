@@ -18,17 +18,11 @@ import urllib.error
 import urllib.request
 
 from bot import Bot, until
-from standin import ROOT, StandIn, post
+from standin import ROOT, StandIn, free_port, post
 
 HOST = "bot.example.org"
 SECRET = "a-secret_of-the-webhook"
 CHATS = range(1, 7)
-
-
-def free_port():
-    with socket.socket() as it:
-        it.bind(("127.0.0.1", 0))
-        return it.getsockname()[1]
 
 
 def openssl(*words):

@@ -100,3 +100,139 @@ fn since(text: &str) -> Option<i64> {
     }
     parse_written(text).map(|written| written.unix_us(0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Durability;
+    use std::path::PathBuf;
+
+    struct Scene(PathBuf);
+
+    impl Scene {
+        fn new(name: &str) -> Self {
+            let folder =
+                std::env::temp_dir().join(format!("svs-export-{}-{name}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            Self(folder)
+        }
+
+        fn fill(&self, rows: &[(i64, i64, Option<&str>, i64)]) {
+            let mut store = Store::open(&self.0).unwrap();
+            store
+                .write(Durability::Process, |db| {
+                    for (chat, user, text, created_us) in rows {
+                        db.execute(
+                            "INSERT INTO history (chat_id, user_id, username, message_text, response_text, model_used,
+                               metadata, created_us, sync, remote_id)
+                             VALUES (?1, ?2, 'ann', ?3, 'yo', 'm', '{\"n\":1}', ?4, 2 * (?1 < 0), 9 * (?1 < 0) * ?2)",
+                            rusqlite::params![chat, user, text, created_us],
+                        )?;
+                    }
+                    Ok(())
+                })
+                .unwrap();
+        }
+
+        fn run(&self, args: &cli::Export) -> (Outcome, String) {
+            let mut out = Vec::new();
+            let outcome = run(args, &self.0, &mut out, &mut |_| {});
+            (outcome, String::from_utf8(out).unwrap())
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn args(format: &str) -> cli::Export {
+        cli::Export {
+            env_file: None,
+            data_dir: None,
+            format: format.to_owned(),
+            user: None,
+            chat: None,
+            since: None,
+        }
+    }
+
+    #[test]
+    fn each_form_keeps_every_text() {
+        let scene = Scene::new("forms");
+        let hostile = "a,\"b\"\r\n=1+1\n# no heading\u{2028}";
+        scene.fill(&[(-5, 1, Some(hostile), 1), (5, 2, None, 2)]);
+        let cases = [
+            (
+                "jsonl",
+                "{\"chat_id\":-5,\"user_id\":1,\"username\":\"ann\",\"message_text\":\"a,\\\"b\\\"\\r\\n=1+1\\n# no heading\\u2028\",\"response_text\":\"yo\",\"model_used\":\"m\",\"metadata\":{\"n\":1},\"created_at\":\"1970-01-01T00:00:00.000001Z\",\"remote_id\":9}\n{\"chat_id\":5,\"user_id\":2,\"username\":\"ann\",\"message_text\":null,\"response_text\":\"yo\",\"model_used\":\"m\",\"metadata\":{\"n\":1},\"created_at\":\"1970-01-01T00:00:00.000002Z\",\"remote_id\":null}\n",
+            ),
+            (
+                "csv",
+                "chat_id,user_id,username,message_text,response_text,model_used,metadata,created_at,remote_id\r\n-5,1,ann,\"a,\"\"b\"\"\r\n=1+1\n# no heading\u{2028}\",yo,m,\"{\"\"n\"\":1}\",1970-01-01T00:00:00.000001Z,9\r\n5,2,ann,,yo,m,\"{\"\"n\"\":1}\",1970-01-01T00:00:00.000002Z,\r\n",
+            ),
+            (
+                "markdown",
+                "## 1970-01-01T00:00:00.000001Z · ann (1) in -5\n\n> a,\"b\"\n> =1+1\n> # no heading\u{2028}\n\n**m**\n\n> yo\n\n## 1970-01-01T00:00:00.000002Z · ann (2) in 5\n\n\n**m**\n\n> yo\n\n",
+            ),
+        ];
+        for (format, wanted) in cases {
+            let (outcome, found) = scene.run(&args(format));
+            assert_eq!((outcome, found.as_str()), (Ok(EXIT_OK), wanted), "{format}");
+        }
+    }
+
+    #[test]
+    fn filters_choose_and_pages_follow_one_another_without_a_gap() {
+        let scene = Scene::new("filters");
+        // More than a page made in the same microsecond, and some on the days around.
+        let day_us = DAY_S * SECOND_US;
+        let mut rows = vec![(1, 1, None, day_us); PAGE_ROWS as usize * 2 + 1];
+        rows.extend([(1, 2, None, 0), (2, 1, None, day_us - 1), (2, 2, None, 2 * day_us)]);
+        scene.fill(&rows);
+        let count = |change: &dyn Fn(&mut cli::Export)| {
+            let mut args = args("jsonl");
+            change(&mut args);
+            scene.run(&args).1.lines().count()
+        };
+        assert_eq!(count(&|_| {}), rows.len());
+        assert_eq!(count(&|args| args.user = Some(2)), 2);
+        assert_eq!(count(&|args| args.chat = Some(2)), 2);
+        assert_eq!(count(&|args| (args.chat, args.user) = (Some(2), Some(2))), 1);
+        assert_eq!(count(&|args| args.since = Some("1970-01-02".to_owned())), rows.len() - 2);
+        assert_eq!(count(&|args| args.since = Some("1970-01-03T00:00:00Z".to_owned())), 1);
+        assert_eq!(count(&|args| args.since = Some("2027-01-01".to_owned())), 0);
+    }
+
+    #[test]
+    fn wrong_use_and_a_closed_stream_end_as_the_contract_says() {
+        let scene = Scene::new("use");
+        let missing = scene.run(&args("jsonl")).0.unwrap_err();
+        assert_eq!(missing.code, 1);
+        scene.fill(&[(1, 1, None, 1)]);
+        let since = cli::Export { since: Some("soon".to_owned()), ..args("jsonl") };
+        for (args, words) in [(args("xml"), "--format: xml"), (since, "--since: soon")] {
+            let failure = scene.run(&args).0.unwrap_err();
+            assert!(failure.code == 2 && failure.text.contains(words), "{failure:?}");
+        }
+        /// `export | head` after it has seen enough.
+        struct Closed(std::io::ErrorKind);
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        for (kind, code) in [
+            (std::io::ErrorKind::BrokenPipe, Ok(EXIT_OK)),
+            (std::io::ErrorKind::StorageFull, Err(1)),
+        ] {
+            let outcome = run(&args("csv"), &scene.0, &mut Closed(kind), &mut |_| {});
+            assert_eq!(outcome.map_err(|failure| failure.code), code, "{kind}");
+        }
+    }
+}

@@ -204,6 +204,8 @@ pub fn run(
         .ok_or_else(|| Failure::usage(format!("--zone: {zone_name}: it takes {ZONE_TAKES}")))?;
     let clock = |remote_id: i64, written: Written| unix_us(&zone, remote_id, written);
     let mut store = Store::open(&place.data_dir).map_err(Failure::failed)?;
+    // Rows of many people touch as many pages of the indexes, again and again: written once for several batches.
+    store.checkpoint_rarely().map_err(Failure::failed)?;
     let keep_us = place.config.keep_history_ms.saturating_mul(1_000);
     let cutoff_us = if keep_us == 0 {
         i64::MIN
@@ -428,3 +430,6 @@ fn broken(PullError { kind, text, stop }: PullError) -> End {
     let code = if stop { super::EXIT_FAILED } else { EXIT_LATER };
     End::Broken(code, kind, format!("{text}; what came before is in: import again to go on"))
 }
+
+#[cfg(test)]
+mod tests;

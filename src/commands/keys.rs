@@ -7,10 +7,11 @@ use crate::cli;
 
 use crate::daemon::http::keys_json;
 use crate::daemon::pool;
-use crate::engine::keypool::{KeyView, LedgerRows, Pool};
+use crate::engine::keypool::{LedgerRows, Pool};
 use crate::secret_hash;
 use crate::store::{Durability, Store, StoreError, ledger};
 use crate::types::Now;
+use crate::types::status::KeyLine;
 use std::io::Write;
 
 const USAGE: &str = "keys: takes `list`, `park N` or `revive N`: see `svs-bot keys --help`";
@@ -76,9 +77,8 @@ fn list(json: bool, place: &Place, now: Now) -> Result<String, Failure> {
     if !json {
         return Ok(table(&keys));
     }
-    let lines: Vec<_> = keys.into_iter().map(|key| key.line).collect();
     let mut text = String::from("{\"keys\":");
-    keys_json(&mut text, &lines);
+    keys_json(&mut text, &keys);
     text.push_str("}\n");
     Ok(text)
 }
@@ -122,18 +122,17 @@ fn changed_text(action: Action, n: u32, changed: bool, json: bool) -> String {
 }
 
 /// An aligned table; the reason comes last because it has no width.
-fn table(keys: &[KeyView]) -> String {
+fn table(keys: &[KeyLine]) -> String {
     let head = ["N", "group", "key", "project", "state", "until", "reason"].map(str::to_owned);
     let rows = keys.iter().map(|key| {
-        let inferred = if key.inferred { " (inferred)" } else { "" };
         [
-            key.line.n.to_string(),
-            key.line.group.label().to_owned(),
-            format!("…{}", key.line.last4),
-            format!("{}{inferred}", crate::daemon::quoting::plain(&key.project)),
-            key.line.state.name().to_owned(),
-            key.line.until_ms.map(rfc3339).unwrap_or_default(),
-            key.line.reason.clone(),
+            key.n.to_string(),
+            key.group.label().to_owned(),
+            format!("…{}", key.last4),
+            super::status::key_project(key),
+            key.state.name().to_owned(),
+            key.until_ms.map(rfc3339).unwrap_or_default(),
+            key.reason(),
         ]
     });
     let rows: Vec<_> = std::iter::once(head).chain(rows).collect();
@@ -229,9 +228,11 @@ mod tests {
             ("park 2", "key 2 was parked already; nothing changed\n"),
             (
                 "list --json",
-                "{\"keys\":[{\"n\":1,\"group\":\"A\",\"last4\":\"0001\",\"state\":\"ready\",\"until\":null,\"reason\":\"\"},\
+                "{\"keys\":[{\"n\":1,\"group\":\"A\",\"last4\":\"0001\",\"state\":\"ready\",\"until\":null,\"reason\":\"\",\
+                 \"project\":\"mine\",\"inferred\":false,\"shares_with\":[]},\
                  {\"n\":2,\"group\":\"B\",\"last4\":\"0002\",\"state\":\"parked\",\"until\":null,\
-                 \"reason\":\"parked by the operator\"}]}\n",
+                 \"reason\":\"parked by the operator\",\
+                 \"project\":\"key 2\",\"inferred\":false,\"shares_with\":[]}]}\n",
             ),
             ("revive 2 --json", "{\"ok\":true,\"changed\":true}\n"),
             ("revive 2", "key 2 was not set aside; nothing changed\n"),

@@ -9,7 +9,7 @@ use crate::daemon::quoting::{count, plain, size, span};
 use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
-use crate::types::status::{Status, TABLES, TierLine};
+use crate::types::status::{KeyLine, Status, TABLES, TierLine};
 use crate::types::{Now, UnixMs};
 use crate::wire::postgrest::fault;
 use std::io::{self, Write};
@@ -151,6 +151,12 @@ pub fn picture(status: &Status) -> String {
     out
 }
 
+/// A key's project, and whether that is a guess.
+pub(super) fn key_project(key: &KeyLine) -> String {
+    let inferred = if key.inferred { " (inferred)" } else { "" };
+    format!("{}{inferred}", plain(&key.project))
+}
+
 fn tables(out: &mut String, status: &Status) {
     let now_ms = status.at_ms;
     let keys = status.keys.iter().map(|key| {
@@ -158,11 +164,12 @@ fn tables(out: &mut String, status: &Status) {
             key.n.to_string(),
             key.group.label().to_owned(),
             format!("…{}", plain(&key.last4)),
+            key_project(key),
             key.state.name().to_owned(),
             key.until_ms
                 .map(|until_ms| format!("in {}", span(until_ms - now_ms)))
                 .unwrap_or_default(),
-            plain(&key.reason),
+            plain(&key.reason()),
         ]
     });
     table(out, "keys", keys);
@@ -367,8 +374,8 @@ mod tests {
             "memory     4.5 MB",
             "supabase   chat_history 1234, user_registry 5 to send, 1 set aside (a check constraint of",
             "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
-            "  1  A  …x9Qa  ready",
-            "  2  B  …77bZ  resting  in 40s     minute limit",
+            "  1  A  …x9Qa  key 1             ready",
+            "  2  B  …77bZ  key 2 (inferred)  resting  in 40s     used up for this minute",
             "  小明                   2/5  30s ago",
             "  <img src=x>\\u001b[31m  1/3  8m 20s ago",
         ] {

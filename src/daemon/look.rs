@@ -22,7 +22,7 @@ pub fn look(store: &Store, pool: &Pool, config: &Config, dir: &Path, now: Now) -
         vip_slots: config.vip_slots,
         sync_enabled: config.supabase.is_some(),
     })?;
-    status.keys = pool.list(now).into_iter().map(|view| view.line).collect();
+    status.keys = pool.list(now);
     status.quota = pool.quota_view(now);
     status.lasts = pool.lasts(now);
     status.disk = crate::os::disk(dir);

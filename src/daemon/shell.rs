@@ -134,7 +134,8 @@ pub fn run(start: Start<'_>) -> Ended {
         ),
     );
     // Threads are made when needed: room for the largest WORKERS that a reload may bring.
-    let workers = WORKERS_MAX + core::SENDERS_MAX + core::CALLS_MAX + OTHER_WORKERS;
+    let workers =
+        WORKERS_MAX + core::SENDERS_MAX + core::CALLS_MAX + core::CALLBACKS_MAX + OTHER_WORKERS;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(workers)
@@ -245,6 +246,8 @@ impl Shell<'_> {
                 }
             };
             self.publish(trouble.as_deref());
+            // A quiet loop still turns in time to feed a watchdog of a few seconds.
+            let wait_ms = wait_ms.min(self.start.watchdog_ms.unwrap_or(i64::MAX));
             let known = events.len();
             if wait_ms > 0 || events.is_empty() {
                 wait(&mut receiver, &mut events, wait_ms).await;

@@ -10,6 +10,12 @@ const FIRST_AFTER_MS: i64 = SECOND_MS;
 /// the 20 messages a minute of a group and the one a second of a person (api-reference A7).
 const PRIVATE: Budget = Budget { every_ms: SECOND_MS, cost_ms: 1_200, burst_ms: 10_000 };
 const SHARED: Budget = Budget { every_ms: 3 * SECOND_MS, cost_ms: 4_500, burst_ms: 15_000 };
+/// Each pause is so much longer than the one before, up to the longest: text that has just begun to
+/// show is watched, a long one is read at its beginning, and each call is one that the answer of
+/// somebody else might need.
+const PAUSE_STEP_MS: i64 = SECOND_MS / 2;
+const PAUSE_MS_MAX_PRIVATE: i64 = 4 * SECOND_MS;
+const PAUSE_MS_MAX_SHARED: i64 = 6 * SECOND_MS;
 /// Less new text than this is not worth a call, bytes.
 const GROWTH_BYTES_PRIVATE: usize = 24;
 const GROWTH_BYTES_SHARED: usize = 60;
@@ -53,15 +59,24 @@ pub fn way(wish: Wish, drafts: bool) -> Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     every_ms: i64,
+    pause_ms_max: i64,
     growth_bytes: usize,
 }
 
 /// The pace of a private or of a shared chat.
 pub fn pace(private: bool) -> Pace {
     if private {
-        Pace { every_ms: PRIVATE.every_ms, growth_bytes: GROWTH_BYTES_PRIVATE }
+        Pace {
+            every_ms: PRIVATE.every_ms,
+            pause_ms_max: PAUSE_MS_MAX_PRIVATE,
+            growth_bytes: GROWTH_BYTES_PRIVATE,
+        }
     } else {
-        Pace { every_ms: SHARED.every_ms, growth_bytes: GROWTH_BYTES_SHARED }
+        Pace {
+            every_ms: SHARED.every_ms,
+            pause_ms_max: PAUSE_MS_MAX_SHARED,
+            growth_bytes: GROWTH_BYTES_SHARED,
+        }
     }
 }
 
@@ -70,6 +85,8 @@ pub fn pace(private: bool) -> Pace {
 pub struct Told {
     at_ms: Option<i64>,
     bytes: usize,
+    /// The least pause before the next.
+    pause_ms: i64,
 }
 
 impl Told {
@@ -79,11 +96,13 @@ impl Told {
         let due = match self.at_ms {
             None => elapsed_ms >= FIRST_AFTER_MS && bytes > 0,
             Some(at_ms) => {
-                elapsed_ms - at_ms >= pace.every_ms && bytes >= self.bytes + pace.growth_bytes
+                elapsed_ms - at_ms >= self.pause_ms && bytes >= self.bytes + pace.growth_bytes
             }
         };
         if due {
-            *self = Self { at_ms: Some(elapsed_ms), bytes };
+            let longer_ms = self.pause_ms + PAUSE_STEP_MS;
+            let pause_ms = longer_ms.clamp(pace.every_ms, pace.pause_ms_max);
+            *self = Self { at_ms: Some(elapsed_ms), bytes, pause_ms };
         }
         due
     }
@@ -173,6 +192,17 @@ mod tests {
         assert_eq!(told(true, &[(1_000, 60), (2_000, 70), (3_000, 90)]), [1_000, 3_000]);
         assert_eq!(told(false, &[(1_000, 60), (3_000, 999), (4_000, 999)]), [1_000, 4_000]);
         assert_eq!(told(true, &[(1_500, 0), (1_600, 1)]), [1_600]);
+    }
+
+    #[test]
+    fn the_pauses_grow_with_the_answer() {
+        let growth: Vec<_> =
+            (0_u16..300).map(|n| (i64::from(n) * 100, 1_000 * usize::from(n))).collect();
+        assert_eq!(
+            told(true, &growth),
+            [1_000, 2_000, 3_500, 5_500, 8_000, 11_000, 14_500, 18_500, 22_500, 26_500]
+        );
+        assert_eq!(told(false, &growth), [1_000, 4_000, 7_500, 11_500, 16_000, 21_000, 26_500]);
     }
 
     #[test]

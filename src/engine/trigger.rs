@@ -79,12 +79,14 @@ pub fn question_text(policy: &Policy, message: &Message) -> String {
 }
 
 fn command(policy: &Policy, message: &Message) -> Option<Trigger> {
-    let first = message.entities.iter().find(|entity| entity.offset == 0)?;
-    if first.kind != EntityKind::BotCommand {
-        return None;
-    }
-    let word = utf16(&message.text, 0, first.length);
-    let args = utf16(&message.text, first.length, usize::MAX).trim().to_owned();
+    let length = match message.entities.iter().find(|entity| entity.offset == 0) {
+        Some(first) if first.kind == EntityKind::BotCommand => first.length,
+        // A server that marks nothing at all does not know commands: then the slash says it.
+        None if message.entities.is_empty() => unmarked_command(&message.text)?,
+        _ => return None,
+    };
+    let word = utf16(&message.text, 0, length);
+    let args = utf16(&message.text, length, usize::MAX).trim().to_owned();
     let (name, target) = match word.trim_start_matches('/').split_once('@') {
         Some((name, target)) => (name, Some(target)),
         None => (word.trim_start_matches('/'), None),
@@ -94,6 +96,16 @@ fn command(policy: &Policy, message: &Message) -> Option<Trigger> {
         return Some(Trigger::OthersCommand);
     }
     Some(Trigger::Command { name: name.to_lowercase(), args, addressed })
+}
+
+/// The length of a command that a text begins with, by Telegram's own rule.
+fn unmarked_command(text: &str) -> Option<usize> {
+    let word = text.split_whitespace().next().filter(|word| text.starts_with(word))?;
+    let name = word.strip_prefix('/')?;
+    let is_name = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    name.split('@').take(3).all(is_name).then_some(word.len())
 }
 
 fn mentions(policy: &Policy, message: &Message) -> bool {
@@ -213,6 +225,11 @@ mod tests {
             addressed,
         };
         check("/help", &[(EntityKind::BotCommand, 0, 5)], command("help", "", false));
+        check("/help a", &[], command("help", "a", false));
+        check("/help@other_bot", &[], Trigger::OthersCommand);
+        check("/etc/passwd", &[], Trigger::None);
+        check(" /help", &[], Trigger::None);
+        check("/", &[], Trigger::None);
         check(
             "/Help@SVS_bot  a b ",
             &[(EntityKind::BotCommand, 0, 13)],

@@ -3,11 +3,14 @@
 //! Invariant: no URL, header or ureq error text leaves this file; redirects are never followed, so
 //! no credential reaches another host (contract §5.7).
 
+mod buffers;
+mod socket;
 mod transport;
 
 use crate::config::{Config, Supabase};
 use crate::types::Secret;
 use crate::wire::{Method, NetError, NetErrorKind, Request, Response};
+use buffers::HEADERS_BYTES_MAX;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -15,7 +18,7 @@ use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
-use transport::{Dial, HEADERS_BYTES_MAX};
+use transport::Dial;
 use ureq::http;
 use ureq::unversioned::resolver::DefaultResolver;
 

@@ -1,4 +1,4 @@
-//! Owns: one connection: socket, TLS, and the bytes that wait on either side of HTTP.
+//! Owns: one connection: how it is made, TLS on it, and what ureq wants to know of it.
 //! May not: know HTTP, hosts or credentials.
 //! Invariant: every wait ends by its deadline; buffers are held only while bytes are in them.
 //!
@@ -7,30 +7,16 @@
 //! costs. Here an open connection that waits holds no buffer of ours, and handshakes are worked out one
 //! at a time on a stack that is given back.
 
+use super::buffers::{Held, Spares};
+use super::socket::{Clock, Deadline, Socket, is_timeout};
 use rustls::{ClientConfig, ClientConnection};
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
-use ureq::unversioned::transport::time::Instant;
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, NextTimeout, Transport};
 use ureq::{Error, Timeout};
 
-/// Bytes taken from the connection at once; the buffer grows for a longer header.
-const INPUT_BYTES: usize = 4 * 1024 - 64;
-/// Bytes of reply headers; Supabase's gateway sends about 2 KiB.
-pub(super) const HEADERS_BYTES_MAX: usize = 32 * 1024;
-/// One more reading than a header may have, so that a longer one is seen to be.
-const INPUT_BYTES_MAX: usize = HEADERS_BYTES_MAX + INPUT_BYTES;
-/// Bytes handed to the connection at once. One line of a request has to fit, and a filter of 200 ids is about
-/// 4 KiB long. A little less than 8 KiB, so that the allocator's own bytes do not move it to the next size.
-const OUTPUT_BYTES: usize = 8 * 1024 - 64;
-/// The same once a piece was full: a batch of rows then leaves in a few, and does not wake the server for
-/// each 8 KiB.
-const LARGE_OUTPUT_BYTES: usize = 64 * 1024 - 64;
-/// Room for what is chunked; our bodies have a length and need none.
-const SCRATCH_BYTES: usize = 512;
 /// Bytes that TLS may hold back on the way out.
 const TLS_BYTES_MAX: usize = 16 * 1024;
 /// Verifying a chain of certificates goes some 60 KiB deep.
@@ -43,11 +29,12 @@ pub(super) struct Dial {
     tls: Arc<ClientConfig>,
     /// Held while a handshake's arithmetic is done, never while waiting for the other side.
     one_at_a_time: Mutex<()>,
+    spares: Arc<Spares>,
 }
 
 impl Dial {
     pub(super) fn new(tls: Arc<ClientConfig>) -> Self {
-        Self { tls, one_at_a_time: Mutex::new(()) }
+        Self { tls, one_at_a_time: Mutex::new(()), spares: Arc::default() }
     }
 
     /// Runs what goes deep on a stack that is gone afterwards.
@@ -65,7 +52,7 @@ impl Dial {
     fn handshake(
         &self,
         details: &ConnectionDetails<'_>,
-        stream: &TcpStream,
+        socket: &mut Socket,
         deadline: &Deadline,
     ) -> Result<Box<ClientConnection>, Error> {
         let name = details.uri.host().unwrap_or_default();
@@ -77,16 +64,16 @@ impl Dial {
             .map_err(tls_error)?;
         tls.set_buffer_limit(Some(TLS_BYTES_MAX));
         loop {
-            flush(&mut tls, stream, deadline)?;
+            flush(&mut tls, socket, deadline)?;
             if !tls.is_handshaking() {
                 return Ok(tls);
             }
-            if fill(&mut tls, stream, deadline)? == 0 {
+            if fill(&mut tls, socket, deadline)? == 0 {
                 return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
             }
             if let Err(error) = self.deep(|| tls.process_new_packets().map(drop))? {
                 // The other side is told why, where it still listens.
-                let _told = flush(&mut tls, stream, deadline);
+                let _told = flush(&mut tls, socket, deadline);
                 return Err(tls_error(error));
             }
         }
@@ -113,11 +100,13 @@ impl Connector<()> for Dial {
         stream.set_nodelay(true)?;
         let handle: Weak<TcpStream> = Arc::downgrade(&stream);
         (details.register_shutdown)(handle)?;
+        let mut socket = Socket::new(stream);
         let tls = match details.needs_tls() {
-            true => Some(self.handshake(details, &stream, &deadline)?),
+            true => Some(self.handshake(details, &mut socket, &deadline)?),
             false => None,
         };
-        Ok(Some(Connection { stream, tls, held: Held::default(), clock }))
+        let held = Held::new(Arc::clone(&self.spares));
+        Ok(Some(Connection { socket, tls, held, clock }))
     }
 }
 
@@ -145,7 +134,7 @@ fn dial(details: &ConnectionDetails<'_>, deadline: &Deadline) -> Result<TcpStrea
 
 /// A connection as ureq uses it.
 pub(super) struct Connection {
-    stream: Arc<TcpStream>,
+    socket: Socket,
     tls: Option<Box<ClientConnection>>,
     held: Held,
     clock: Clock,
@@ -164,18 +153,17 @@ impl Transport for Connection {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let deadline = Deadline::new(&self.clock, timeout.for_write());
-        let output = std::mem::take(&mut self.held.output);
-        self.held.is_large = amount == output.len();
+        let output = self.held.take_output(amount);
         let mut rest = output.get(..amount).unwrap_or(&output);
         while !rest.is_empty() {
             let written = match &mut self.tls {
                 None => {
-                    self.stream.set_write_timeout(deadline.left()?)?;
-                    (&*self.stream).write(rest).map_err(|error| deadline.judge(error))?
+                    let mut timed = self.socket.until(&deadline);
+                    timed.write(rest).map_err(|error| deadline.judge(error))?
                 }
                 Some(tls) => {
                     let taken = tls.writer().write(rest)?;
-                    flush(tls, &self.stream, &deadline)?;
+                    flush(tls, &mut self.socket, &deadline)?;
                     taken
                 }
             };
@@ -184,35 +172,31 @@ impl Transport for Connection {
             }
             rest = rest.get(written..).unwrap_or_default();
         }
+        self.held.give_output(output);
         Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let deadline = Deadline::new(&self.clock, timeout.for_read());
         let Some(tls) = &mut self.tls else {
-            self.stream.set_read_timeout(deadline.left()?)?;
-            let count = loop {
-                match (&*self.stream).read(self.held.room()) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result.map_err(|error| deadline.judge(error))?,
-                }
-            };
-            self.held.filled += count;
+            let mut timed = self.socket.until(&deadline);
+            let count = timed.read(self.held.room()).map_err(|error| deadline.judge(error))?;
+            self.held.input_appended(count);
             return Ok(count > 0);
         };
         loop {
             let state = tls.process_new_packets().map_err(tls_error)?;
             if state.plaintext_bytes_to_read() > 0 {
                 let count = tls.reader().read(self.held.room())?;
-                self.held.filled += count;
+                self.held.input_appended(count);
                 return Ok(count > 0);
             }
             if state.peer_has_closed() {
                 return Ok(false);
             }
             // Keys may be renewed in the middle.
-            flush(tls, &self.stream, &deadline)?;
-            if fill(tls, &self.stream, &deadline)? == 0 {
+            flush(tls, &mut self.socket, &deadline)?;
+            if fill(tls, &mut self.socket, &deadline)? == 0 {
                 // Cut without the farewell that TLS demands: what came may not be all.
                 return Err(Error::Io(io::ErrorKind::UnexpectedEof.into()));
             }
@@ -221,16 +205,12 @@ impl Transport for Connection {
 
     fn is_open(&mut self) -> bool {
         // Bytes that nobody asked for are as bad as an end.
-        let quiet = |stream: &TcpStream| -> io::Result<bool> {
-            stream.set_nonblocking(true)?;
-            let waits = stream.peek(&mut [0]).is_err_and(|error| is_timeout(&error));
-            stream.set_nonblocking(false)?;
-            Ok(waits)
-        };
+        let stream = self.socket.stream();
+        let quiet = crate::os::is_quiet(stream);
         match &mut self.tls {
-            None => quiet(&self.stream).unwrap_or(false),
+            None => quiet,
             // Tickets for the next handshake come after the first reply and are taken in here.
-            Some(tls) => quiet(&self.stream).unwrap_or(false) || only_tickets(tls, &self.stream),
+            Some(tls) => quiet || only_tickets(tls, stream),
         }
     }
 
@@ -254,14 +234,15 @@ fn only_tickets(tls: &mut ClientConnection, stream: &TcpStream) -> bool {
 }
 
 /// Sends what TLS has ready.
-fn flush(tls: &mut ClientConnection, stream: &TcpStream, deadline: &Deadline) -> Result<(), Error> {
+fn flush(
+    tls: &mut ClientConnection,
+    socket: &mut Socket,
+    deadline: &Deadline,
+) -> Result<(), Error> {
     while tls.wants_write() {
-        stream.set_write_timeout(deadline.left()?)?;
-        match tls.write_tls(&mut &*stream) {
-            Ok(0) => return Err(Error::Io(io::ErrorKind::WriteZero.into())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(deadline.judge(error)),
+        let sent = tls.write_tls(&mut socket.until(deadline));
+        if sent.map_err(|error| deadline.judge(error))? == 0 {
+            return Err(Error::Io(io::ErrorKind::WriteZero.into()));
         }
     }
     Ok(())
@@ -270,129 +251,13 @@ fn flush(tls: &mut ClientConnection, stream: &TcpStream, deadline: &Deadline) ->
 /// Reads once; 0 at the end.
 fn fill(
     tls: &mut ClientConnection,
-    stream: &TcpStream,
+    socket: &mut Socket,
     deadline: &Deadline,
 ) -> Result<usize, Error> {
-    loop {
-        stream.set_read_timeout(deadline.left()?)?;
-        match tls.read_tls(&mut &*stream) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result.map_err(|error| deadline.judge(error)),
-        }
-    }
+    tls.read_tls(&mut socket.until(deadline)).map_err(|error| deadline.judge(error))
 }
 
 /// ureq without TLS of its own has no kind of error for it.
 fn tls_error(error: rustls::Error) -> Error {
     Error::Io(io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
-
-/// When a wait is over, and what it is then called.
-struct Deadline {
-    clock: Clock,
-    /// Never, where there is none.
-    at: Option<std::time::Instant>,
-    reason: Timeout,
-}
-
-impl Deadline {
-    fn new(clock: &Clock, timeout: NextTimeout) -> Self {
-        let at = match (clock)() + timeout.after {
-            Instant::Exact(at) => Some(at),
-            Instant::AlreadyHappened | Instant::NotHappening => None,
-        };
-        Self { clock: Arc::clone(clock), at, reason: timeout.reason }
-    }
-
-    /// What is left; none means for ever.
-    fn left(&self) -> Result<Option<Duration>, Error> {
-        let (Some(at), Instant::Exact(now)) = (self.at, (self.clock)()) else { return Ok(None) };
-        match at.checked_duration_since(now).filter(|left| !left.is_zero()) {
-            Some(left) => Ok(Some(left)),
-            None => Err(Error::Timeout(self.reason)),
-        }
-    }
-
-    fn judge(&self, error: io::Error) -> Error {
-        if is_timeout(&error) { Error::Timeout(self.reason) } else { Error::Io(error) }
-    }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// Bytes on their way; allocated when there are some, given back when they are gone.
-#[derive(Default)]
-struct Held {
-    input: Vec<u8>,
-    /// Bytes of `input` from here to `filled` are not yet consumed.
-    consumed: usize,
-    filled: usize,
-    /// The last look at the input used some of it.
-    progress: bool,
-    output: Vec<u8>,
-    /// The last piece was full: more of a large body follows.
-    is_large: bool,
-    scratch: Vec<u8>,
-}
-
-impl Held {
-    fn output_bytes(&self) -> usize {
-        if self.is_large { LARGE_OUTPUT_BYTES } else { OUTPUT_BYTES }
-    }
-
-    /// Where to read to; empty only when [`INPUT_BYTES_MAX`] wait unread.
-    fn room(&mut self) -> &mut [u8] {
-        if self.consumed > 0 {
-            self.input.copy_within(self.consumed..self.filled, 0);
-            self.filled -= self.consumed;
-            self.consumed = 0;
-        }
-        if self.filled == self.input.len() && self.input.len() < INPUT_BYTES_MAX {
-            let grown = (self.input.len() + INPUT_BYTES).min(INPUT_BYTES_MAX);
-            self.input.resize(grown, 0);
-        }
-        self.input.get_mut(self.filled..).unwrap_or_default()
-    }
-}
-
-impl Buffers for Held {
-    fn output(&mut self) -> &mut [u8] {
-        self.output.resize(self.output_bytes(), 0);
-        &mut self.output
-    }
-
-    fn input(&self) -> &[u8] {
-        self.input.get(self.consumed..self.filled).unwrap_or_default()
-    }
-
-    fn input_append_buf(&mut self) -> &mut [u8] {
-        self.room()
-    }
-
-    fn input_appended(&mut self, amount: usize) {
-        self.filled = (self.filled + amount).min(self.input.len());
-    }
-
-    fn input_consume(&mut self, amount: usize) {
-        self.progress = amount > 0;
-        self.consumed = (self.consumed + amount).min(self.filled);
-        if self.consumed == self.filled {
-            (self.consumed, self.filled) = (0, 0);
-            self.input = Vec::new();
-        }
-    }
-
-    fn tmp_and_output(&mut self) -> (&mut [u8], &mut [u8]) {
-        self.output.resize(self.output_bytes(), 0);
-        self.scratch.resize(SCRATCH_BYTES, 0);
-        (&mut self.scratch, &mut self.output)
-    }
-
-    fn can_use_input(&self) -> bool {
-        self.progress && self.consumed < self.filled
-    }
 }

@@ -17,13 +17,12 @@ const STATE_MS_MAX: i64 = 9 * DAY_MS;
 /// # Errors
 /// As SQLite says.
 pub fn forget(db: &Db, now_ms: UnixMs) -> Result<usize> {
-    let mut moved = 0;
+    // Group sessions end: counting all of them from now could fill more slots than there are.
+    let mut moved = db.execute(
+        "UPDATE session SET last_ms = 0, opened_ms = 0 WHERE last_ms > ?1 AND slot = 1",
+        [now_ms],
+    )?;
     for (sql, beyond_ms) in [
-        // Group sessions end: counting all of them from now could fill more slots than there are.
-        (
-            "UPDATE session SET last_ms = 0, opened_ms = 0 WHERE last_ms > ?1 AND slot = 1 AND ?2 > 0",
-            0,
-        ),
         ("UPDATE session SET last_ms = ?2, opened_ms = min(opened_ms, ?2) WHERE last_ms > ?1", 0),
         ("UPDATE inbox SET received_ms = ?2 WHERE received_ms > ?1", 0),
         ("UPDATE inbox SET due_ms = ?2 WHERE due_ms > ?1", WAIT_MS_MAX),

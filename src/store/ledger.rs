@@ -27,7 +27,7 @@ pub fn load(db: &Connection, now: Now) -> Result<LedgerRows> {
     Ok(LedgerRows {
         keys: all(
             db,
-            "SELECT fingerprint, last4, project, inferred, joined_until_day, joins, dead, dead_ms, parked,
+            "SELECT fingerprint, last4, project, inferred, joined_until_day, joins, puzzled_day, dead, dead_ms, parked,
                     resting_until_ms, rest_guessed, rest_reason, errors, last_used_ms
              FROM gemini_key ORDER BY fingerprint",
             [],
@@ -174,9 +174,9 @@ pub fn install_salt(db: &Connection, fresh: &str) -> Result<String> {
 fn save_key(db: &Connection, row: &KeyRow) -> Result<()> {
     db.prepare_cached(
         "INSERT OR REPLACE INTO gemini_key
-           (fingerprint, last4, project, inferred, joined_until_day, joins, dead, dead_ms, parked,
-            resting_until_ms, rest_guessed, rest_reason, errors, last_used_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+           (fingerprint, last4, project, inferred, joined_until_day, joins, puzzled_day, dead, dead_ms,
+            parked, resting_until_ms, rest_guessed, rest_reason, errors, last_used_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         row.fingerprint,
@@ -185,6 +185,7 @@ fn save_key(db: &Connection, row: &KeyRow) -> Result<()> {
         row.inferred,
         row.joined_until_day,
         row.joins,
+        row.puzzled_day,
         row.dead,
         row.dead_ms,
         row.parked,
@@ -236,14 +237,15 @@ fn key(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
         inferred: row.get(3)?,
         joined_until_day: row.get(4)?,
         joins: row.get(5)?,
-        dead: row.get(6)?,
-        dead_ms: row.get(7)?,
-        parked: row.get(8)?,
-        resting_until_ms: row.get(9)?,
-        rest_guessed: row.get(10)?,
-        rest_reason: row.get(11)?,
-        errors: row.get(12)?,
-        last_used_ms: row.get(13)?,
+        puzzled_day: row.get(6)?,
+        dead: row.get(7)?,
+        dead_ms: row.get(8)?,
+        parked: row.get(9)?,
+        resting_until_ms: row.get(10)?,
+        rest_guessed: row.get(11)?,
+        rest_reason: row.get(12)?,
+        errors: row.get(13)?,
+        last_used_ms: row.get(14)?,
     })
 }
 
@@ -316,6 +318,7 @@ mod tests {
                 inferred: true,
                 joined_until_day: day,
                 joins: 3,
+                puzzled_day: day,
                 dead: "leaked".to_owned(),
                 dead_ms: 5,
                 parked: true,

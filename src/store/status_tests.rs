@@ -115,3 +115,21 @@ fn no_look_walks_a_whole_table() {
         }
     }
 }
+
+#[test]
+fn a_statement_is_not_planned_anew_for_each_value() {
+    use rusqlite::StatementStatus::RePrepare;
+    let store = Store::in_memory().unwrap();
+    let planned_again = || {
+        let sql = "SELECT id FROM inbox WHERE chat_id = ?1 ORDER BY id LIMIT ?2";
+        let mut statement = store.db.prepare(sql).unwrap();
+        for chat in 0..9_i64 {
+            assert!(!statement.exists([chat, chat + 1]).unwrap());
+        }
+        statement.get_status(RePrepare)
+    };
+    assert_eq!(planned_again(), 0);
+    let guarantee = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+    store.db.set_db_config(guarantee, false).unwrap();
+    assert!(planned_again() > 0, "this test sees nothing");
+}

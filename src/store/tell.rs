@@ -2,10 +2,8 @@
 //! May not: word anything.
 
 use super::Result;
-use crate::calendar;
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, UserId};
 use rusqlite::{Connection, params};
-use std::fmt::Write;
 
 /// Bytes of one `/export`; Telegram takes 50 MB, memory is dearer.
 const EXPORT_BYTES_MAX: usize = 1024 * 1024;
@@ -56,32 +54,48 @@ pub fn answers_by_day(db: &Connection, now_ms: UnixMs, days: i64) -> Result<Vec<
         .collect()
 }
 
-/// A person's newest `rows` turns as Markdown, oldest first; empty when there are none.
+/// A question of a person with its answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// When, microseconds.
+    pub at_us: i64,
+    /// Where.
+    pub chat: i64,
+    /// The question.
+    pub asked: String,
+    /// The answer.
+    pub answered: String,
+}
+
+/// A person's newest rounds, at most `rows` and as many bytes as an export holds, oldest first; and
+/// whether these are all that are kept here.
 ///
 /// # Errors
 /// As SQLite says.
-pub fn person_as_markdown(db: &Connection, user: UserId, rows: u32) -> Result<String> {
+pub fn rounds_of(db: &Connection, user: UserId, rows: usize) -> Result<(Vec<Round>, bool)> {
     let mut statement = db.prepare_cached(
-        "SELECT created_us, coalesce(message_text, ''), coalesce(response_text, ''), chat_id
-           FROM history WHERE user_id = ?1 ORDER BY id DESC LIMIT ?2",
+        "SELECT created_us, chat_id, coalesce(message_text, ''), coalesce(response_text, '')
+           FROM history WHERE user_id = ?1 ORDER BY id DESC",
     )?;
-    let mut found = statement.query(params![user.0, rows])?;
-    let (mut turns, mut room) = (Vec::new(), EXPORT_BYTES_MAX);
+    let mut found = statement.query([user.0])?;
+    let (mut rounds, mut room, mut whole) = (Vec::new(), EXPORT_BYTES_MAX, true);
     while let Some(row) = found.next()? {
-        let (at_us, chat): (i64, i64) = (row.get(0)?, row.get(3)?);
-        let (asked, answered): (String, String) = (row.get(1)?, row.get(2)?);
-        let at = calendar::rfc3339(at_us.div_euclid(1_000));
-        let mut turn = String::with_capacity(asked.len() + answered.len() + 64);
-        // Writing to a String cannot fail.
-        let _ = write!(turn, "## {at} · {chat}\n\n**?** {asked}\n\n{answered}\n\n");
-        if turn.len() > room {
+        let round = Round {
+            at_us: row.get(0)?,
+            chat: row.get(1)?,
+            asked: row.get(2)?,
+            answered: row.get(3)?,
+        };
+        let left = room.checked_sub(round.asked.len() + round.answered.len());
+        let Some(left) = left.filter(|_| rounds.len() < rows) else {
+            whole = false;
             break;
-        }
-        room -= turn.len();
-        turns.push(turn);
+        };
+        room = left;
+        rounds.push(round);
     }
-    turns.reverse();
-    Ok(turns.concat())
+    rounds.reverse();
+    Ok((rounds, whole))
 }
 
 /// Stores the hash of a pairing code; older ones are forgotten.

@@ -17,7 +17,9 @@ const IDS_MAX: usize = 200;
 /// Rows read back whole by one request.
 const MARKS_MAX: usize = 50;
 /// Rows named ahead by one write to the disk. Of as many it is unknown after a crash whether they were sent.
-const NAMED_AHEAD: i64 = 10_000;
+const NAMED_AHEAD: i64 = 100_000;
+/// Fact: rows of a batch that the last run ended with, where that were fewer than the settings allow.
+const ROWS_NOW: &str = "sync_rows_now";
 /// Fact: until when requests of unknown outcome may still commit.
 const UNSURE_UNTIL: &str = "sync_unsure_until_ms";
 
@@ -104,6 +106,28 @@ impl Cursor {
         self.names = names;
         self.tried = names.upto;
     }
+    /// Goes on with batches as small as the last run had to make them, or it would end where that one did.
+    pub(super) fn resume(&mut self, db: &Db) -> Result<()> {
+        let rows = meta::get_i64(db, ROWS_NOW)?.and_then(|rows| usize::try_from(rows).ok());
+        if let Some(rows) = rows.filter(|rows| *rows > 0) {
+            self.size.rows = rows.min(self.size.rows_max);
+        }
+        Ok(())
+    }
+    /// Writes down what [`Cursor::resume`] reads.
+    pub(super) fn remember(&self, db: &Db) -> Result<()> {
+        let is_small = self.size.rows < self.size.rows_max;
+        let rows = if is_small { self.size.rows.to_string() } else { String::new() };
+        if meta::get(db, ROWS_NOW)?.unwrap_or_default() == rows {
+            return Ok(());
+        }
+        meta::set(db, ROWS_NOW, &rows)
+    }
+    /// Whether the next batch could be cut short because no more rows have names, although more wait.
+    pub(super) fn is_short_of_names(&self, newest: i64) -> bool {
+        let batch = i64::try_from(self.size.rows).unwrap_or(i64::MAX);
+        self.names.upto < newest && self.names.upto.saturating_sub(self.after) < batch
+    }
     /// Whatever was claimed and did not arrive is claimed again.
     fn back(&mut self) {
         self.after = 0;
@@ -140,15 +164,13 @@ impl SyncRun {
                 }
                 return Ok(Some(self.hand_out(ready)));
             }
-            let cursor = &mut self.cursor;
-            if let Some(first) = rows::first_unsent(db, cursor.names.upto, self.newest)? {
-                let upto = first.saturating_add(NAMED_AHEAD).min(self.newest);
-                cursor.names = names::extend(db, cursor.names, upto, dice)?;
-            } else if cursor.after > 0 {
-                cursor.after = 0;
-            } else {
+            if self.name_more(db, dice)? {
+                continue;
+            }
+            if self.cursor.after == 0 {
                 return Ok(None);
             }
+            self.cursor.after = 0;
         }
     }
 
@@ -159,21 +181,46 @@ impl SyncRun {
         request
     }
 
-    /// Makes the next batch and writes down what has arrived, while a request is under way. What it
-    /// makes is as good as not made until it is handed out.
-    pub(super) fn prepare_history(&mut self, db: &Db) -> Result<()> {
-        let plain = !self.generated && !self.cursor.size.is_hunting();
-        if matches!(self.flight, Flight::History(_)) && plain {
-            self.cursor.ready = self.claim(db)?;
+    /// Makes the next batch while one is under way. What it makes is as good as not made until it is
+    /// handed out. With `may_name`, rows are named first, to be on the disk when they leave.
+    pub(super) fn prepare_history(&mut self, db: &Db, may_name: bool, dice: u64) -> Result<()> {
+        let Flight::History(flying) = &self.flight else { return Ok(()) };
+        let last = flying.last().map_or(0, |row| row.id);
+        // Where a reply sent the cursor back, the rows that are under way would be claimed again.
+        let goes_on = self.cursor.after >= last && self.cursor.found_there.is_empty();
+        if !goes_on || self.generated || self.cursor.size.is_hunting() {
+            return Ok(());
         }
-        self.write_down_arrived(db)
+        if may_name && self.cursor.is_short_of_names(self.newest) {
+            self.name_more(db, dice)?;
+        }
+        self.cursor.ready = self.claim(db)?;
+        Ok(())
+    }
+
+    /// Hands out what was prepared; what is under way stays behind, to be settled.
+    pub(super) fn hand_out_ready(&mut self) -> Option<Request> {
+        let ready = self.cursor.ready.take()?;
+        if let Flight::History(claimed) = std::mem::replace(&mut self.flight, Flight::None) {
+            self.behind = Some(claimed);
+        }
+        Some(self.hand_out(ready))
+    }
+
+    /// Names the next rows that wait; false when there are none.
+    fn name_more(&mut self, db: &Db, dice: u64) -> Result<bool> {
+        let names = self.cursor.names;
+        let Some(first) = rows::first_unsent(db, names.upto, self.newest)? else {
+            return Ok(false);
+        };
+        let upto = first.saturating_add(NAMED_AHEAD).min(self.newest);
+        self.cursor.names = names::extend(db, names, upto, dice)?;
+        Ok(true)
     }
 
     /// Takes back what a carried-out request was written in.
-    pub(super) fn reuse(&mut self, request: Request) {
-        if let Some(body) = request.body {
-            self.cursor.spare = body;
-        }
+    pub(super) fn reuse(&mut self, body: String) {
+        self.cursor.spare = body;
     }
 
     pub(super) fn write_down_arrived(&mut self, db: &Db) -> Result<()> {
@@ -227,7 +274,9 @@ impl SyncRun {
             }
             Err(fault @ Fault::Shrink { never, .. }) => {
                 self.cursor.size.shrink(claimed.len());
-                return Ok(if never { Ok(()) } else { Err(fault) });
+                // Where it is certain that nothing was done, fewer are tried at once; else a pause may help.
+                let certain = never || (!unclear && claimed.len() > 1);
+                return Ok(if certain { Ok(()) } else { Err(fault) });
             }
             Err(fault) => return Ok(Err(fault)),
         };
@@ -242,7 +291,7 @@ impl SyncRun {
         self.cursor.arrived.append(&mut new);
         self.refused = 0;
         self.cursor.size.accepted(claimed.len());
-        self.cursor.found_there = found;
+        self.cursor.found_there.extend(found);
         Ok(Ok(()))
     }
 
@@ -376,6 +425,9 @@ fn split(
         return read::named_ids(body).map(|_| (claimed.to_vec(), Vec::new()));
     }
     let ids = read::ids(body)?;
+    if ids.iter().eq(claimed.iter().map(|row| &row.remote_id)) {
+        return Some((claimed.to_vec(), Vec::new()));
+    }
     let ids: std::collections::BTreeSet<i64> = ids.into_iter().collect();
     Some(claimed.iter().partition(|row| ids.contains(&row.remote_id)))
 }

@@ -6,20 +6,21 @@
 //! The way of a run: lease → people to erase → rows of unknown outcome → `chat_history` in batches →
 //! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
 
+mod drive;
 mod history;
 pub mod pull;
 mod registry;
 pub mod report;
 
 use crate::store::sync::{self as rows, Claimed, Db, Erasure, Table};
-use crate::store::{Durability, Result, Store, meta, names};
+use crate::store::{Durability, Result, meta, names};
 use crate::types::row::RegistryRow;
 use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
 use crate::wire::postgrest::{self, fault, fault::Fault};
 use crate::wire::{NetError, Request, Response};
+pub use drive::{Outside, Reply, Tell, drive};
 use registry::Pairs;
 use report::{Report, Trouble};
-use std::panic::resume_unwind;
 
 /// How long the lease lasts unless renewed.
 const LEASE_MS: i64 = 120 * SECOND_MS;
@@ -42,7 +43,11 @@ pub const LAST_SUCCESS: &str = "sync_last_success_ms";
 pub const LAST_ERROR: &str = "sync_last_error";
 /// `1` when `chat_history.id` is `generated always`: the promise of once is weaker then.
 pub const GENERATED: &str = "sync_generated_ids";
-const _: () = assert!(postgrest::TIMEOUT_MS < 60_000 && 60_000 + PAUSE_MS_MAX <= LEASE_LEFT_MS);
+/// When the API cuts a statement (api-reference C4).
+const STATEMENT_MS: i64 = MINUTE_MS;
+// A request leaves with this much of the lease left, or, when it overtakes one, with a request less.
+const _: () = assert!(STATEMENT_MS + PAUSE_MS_MAX <= LEASE_LEFT_MS);
+const _: () = assert!(STATEMENT_MS + postgrest::TIMEOUT_MS.cast_signed() <= LEASE_LEFT_MS);
 
 /// How a run is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +107,8 @@ pub struct SyncRun {
     options: Options,
     phase: Phase,
     flight: Flight,
+    /// Rows of a request whose reply is in and not settled, because the next one went first.
+    behind: Option<Vec<Claimed>>,
     report: Report,
     started_ms: Option<UnixMs>,
     newest: i64,
@@ -125,6 +132,7 @@ impl SyncRun {
             options,
             phase: Phase::Begin,
             flight: Flight::None,
+            behind: None,
             report: Report::default(),
             started_ms: None,
             newest: 0,
@@ -158,6 +166,10 @@ impl SyncRun {
         let holder = &self.options.holder;
         if let Some(other) = rows::take_lease(db, holder, now_ms, LEASE_MS, LEASE_LEFT_MS)? {
             self.write_down_arrived(db)?;
+            if !other.starts_with("daemon") {
+                let text = format!("sync: `{other}` is just doing it: try again when it is done");
+                self.report.blame(Trouble { kind: "busy", text, stop: false });
+            }
             self.report.held_by = Some(other);
             self.count(db)?;
             self.ended = true;
@@ -187,16 +199,40 @@ impl SyncRun {
         }
     }
 
+    /// What [`SyncRun::prepare`] should be committed with: with [`Durability::Disk`] it also names rows.
+    pub fn wants(&self) -> Durability {
+        let names = self.phase == Phase::History && self.cursor.is_short_of_names(self.newest);
+        if names { Durability::Disk } else { Durability::Process }
+    }
+
     /// Work for the time until the reply is in, for a caller that has nothing else to do; none of it is
-    /// needed. Commit with any [`Durability`].
+    /// needed. Commit with `durability`.
     ///
     /// # Errors
     /// As SQLite says; drop the run then, once the reply is in.
-    pub fn prepare(&mut self, db: &Db) -> Result<()> {
-        self.prepare_history(db)
+    pub fn prepare(&mut self, db: &Db, durability: Durability, now: Now, dice: u64) -> Result<()> {
+        let holder = &self.options.holder;
+        let is_ours = rows::take_lease(db, holder, now.unix_ms, LEASE_MS, LEASE_LEFT_MS)?.is_none();
+        if is_ours && self.phase == Phase::History {
+            self.prepare_history(db, durability == Durability::Disk, dice)?;
+        }
+        self.write_down_arrived(db)
     }
 
-    /// What became of the request that [`SyncRun::next`] handed out.
+    /// The request that [`SyncRun::prepare`] has made, when the one under way was carried out: to be sent
+    /// before the reply is settled, which is the next thing to do. Its rows are others, so whatever the reply
+    /// says of single rows does not touch it.
+    pub fn overtake(&mut self, reply: &Reply) -> Option<Request> {
+        let is_done = matches!(reply, Ok(reply) if (200..300).contains(&reply.status));
+        if !is_done || self.behind.is_some() {
+            return None;
+        }
+        let request = self.hand_out_ready()?;
+        self.report.requests += 1;
+        Some(request)
+    }
+
+    /// What became of a request: the one that was overtaken, else that which [`SyncRun::next`] handed out.
     ///
     /// # Errors
     /// As SQLite says; drop the run then.
@@ -207,7 +243,10 @@ impl SyncRun {
         now: Now,
         dice: u64,
     ) -> Result<()> {
-        let flight = std::mem::replace(&mut self.flight, Flight::None);
+        let flight = match self.behind.take() {
+            Some(claimed) => Flight::History(claimed),
+            None => std::mem::replace(&mut self.flight, Flight::None),
+        };
         let table = match &flight {
             Flight::None => return Ok(()),
             Flight::Erase(_, table) => *table,
@@ -264,6 +303,7 @@ impl SyncRun {
 
     fn begin(&mut self, db: &Db, dice: u64) -> Result<Option<Request>> {
         self.cursor.begin(names::load(db, dice)?);
+        self.cursor.resume(db)?;
         self.newest = rows::newest_id(db)?;
         for table in Table::ALL {
             if self.options.retry_parked {
@@ -347,6 +387,7 @@ impl SyncRun {
     fn end(&mut self, db: &Db, now_ms: UnixMs) -> Result<()> {
         self.ended = true;
         self.write_down_arrived(db)?;
+        self.cursor.remember(db)?;
         self.count(db)?;
         let waiting = self.report.history.pending + self.report.registry.pending;
         if waiting > 0 && self.report.error.is_none() && self.has_left_rows(db)? {
@@ -379,56 +420,6 @@ impl SyncRun {
         Ok(())
     }
 }
-
-/// Drives a run to its end for a command that may block; `outside` carries out the calls and pauses.
-///
-/// # Errors
-/// As SQLite says.
-pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> Result<Report> {
-    store.checkpoint_rarely()?;
-    let mut run = SyncRun::new(options);
-    loop {
-        let (now, dice) = ((outside.now)(), (outside.dice)());
-        match store.write(Durability::Disk, |db| run.next(db, now, dice))? {
-            Step::Finished => return Ok(run.report),
-            Step::Wait { until_ms } => (outside.wait)(until_ms - now.unix_ms),
-            Step::Call(request) => {
-                // The next batch is made while the server works on this one.
-                let call = &mut *outside.call;
-                let (result, prepared) = std::thread::scope(|scope| {
-                    let reply = scope.spawn(|| call(&request));
-                    let prepared = store.write(Durability::Process, |db| run.prepare(db));
-                    let result = reply.join().unwrap_or_else(|panic| resume_unwind(panic));
-                    (result, prepared)
-                });
-                prepared?;
-                let (now, dice) = ((outside.now)(), (outside.dice)());
-                store.write(Durability::Process, |db| run.settle(db, &result, now, dice))?;
-                run.reuse(request);
-                let Report { history, registry, requests, total, .. } = run.report();
-                let done = history.sent + history.already + registry.sent + registry.already;
-                (outside.tell)(format_args!("sync: {done} of {total} rows, {requests} requests"));
-            }
-        }
-    }
-}
-
-/// What a blocking command lends: the network, the clock, dice, patience, a place for progress.
-pub struct Outside<'a> {
-    /// One call of Supabase's Data API; it is made on another thread.
-    pub call: &'a mut (dyn FnMut(&Request) -> std::result::Result<Response, NetError> + Send),
-    /// The clock.
-    pub now: &'a mut dyn FnMut() -> Now,
-    /// Pauses for so many milliseconds.
-    pub wait: &'a mut dyn FnMut(i64),
-    /// 64 random bits.
-    pub dice: &'a mut dyn FnMut() -> u64,
-    /// How far it is, in one line, as often as there is news.
-    pub tell: Tell<'a>,
-}
-
-/// Shows one line of progress to whoever watches, or nobody; formatted only when it is shown.
-pub type Tell<'a> = &'a mut dyn FnMut(std::fmt::Arguments<'_>);
 
 #[cfg(test)]
 mod tests;

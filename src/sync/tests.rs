@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::json;
+use crate::store::Store;
 use crate::store::history::{Turn, add};
 use crate::types::{ChatId, TopicId, UserId};
 use crate::wire::{Method, NetErrorKind};
@@ -19,6 +20,10 @@ enum Meets {
     Cut,
     Unavailable,
     TooLarge,
+    /// Too many rows for the time a statement has.
+    TooSlow,
+    /// The same, and nobody says so.
+    Silence,
 }
 
 /// `chat_history` by id, and requests that commit late.
@@ -36,6 +41,11 @@ fn gone() -> std::result::Result<Response, NetError> {
     Err(NetError { maybe_done: true, kind: NetErrorKind::Cut, text: "cut".to_owned() })
 }
 
+/// More than two rows.
+fn is_large(request: &Request) -> bool {
+    request.body.as_ref().is_some_and(|body| body.len() > 400)
+}
+
 impl Remote {
     fn call(&mut self, request: &Request, meets: Meets) -> std::result::Result<Response, NetError> {
         self.requests += 1;
@@ -45,9 +55,15 @@ impl Remote {
         match meets {
             Meets::Cut => gone(),
             Meets::Unavailable => answer(503, "<html>"),
-            Meets::TooLarge if request.body.as_ref().is_some_and(|body| body.len() > 400) => {
-                answer(413, "")
+            Meets::TooLarge if is_large(request) => answer(413, ""),
+            Meets::TooSlow if is_large(request) => {
+                answer(500, r#"{"code":"57014","message":"canceling statement"}"#)
             }
+            Meets::Silence if is_large(request) => Err(NetError {
+                maybe_done: true,
+                kind: NetErrorKind::Timeout,
+                text: "no reply in time".to_owned(),
+            }),
             Meets::Late => {
                 self.late.push(request.clone());
                 gone()
@@ -56,7 +72,9 @@ impl Remote {
                 let _ = self.carry_out(request);
                 gone()
             }
-            Meets::Nothing | Meets::TooLarge => self.carry_out(request),
+            Meets::Nothing | Meets::TooLarge | Meets::TooSlow | Meets::Silence => {
+                self.carry_out(request)
+            }
         }
     }
 
@@ -302,6 +320,33 @@ fn a_table_that_refuses_everything_is_not_emptied_into_the_parked() {
 }
 
 #[test]
+fn batches_shrink_to_what_the_server_can_take_and_the_next_run_knows() {
+    // What the server says is tried again at once; where it says nothing, a run ends, and the next begins smaller.
+    for (meets, runs_max) in [(Meets::TooLarge, 1), (Meets::TooSlow, 1), (Meets::Silence, 4)] {
+        let wanted = texts(200);
+        let mut store = store_with(&wanted);
+        let mut remote = Remote::default();
+        let runs = (1..=runs_max)
+            .find(|_| run(&mut store, options(500), &mut remote, &mut || meets).exit_code() == 0);
+        assert_eq!(runs, Some(runs_max), "{meets:?}");
+        assert_eq!(arrived(&remote), wanted, "{meets:?}");
+        // Once nothing is in the way, they grow back, and that is known as well.
+        store
+            .write(Durability::Process, |db| {
+                for message in texts(500) {
+                    add(db, &turn(&message))?;
+                }
+                Ok(())
+            })
+            .unwrap();
+        let report = run(&mut store, options(20), &mut remote, &mut || Meets::Nothing);
+        assert_eq!((report.exit_code(), report.history.sent), (0, 500), "{meets:?}");
+        let rows = meta::get(store.connection(), "sync_rows_now").unwrap();
+        assert_eq!(rows.unwrap_or_default(), "", "{meets:?}");
+    }
+}
+
+#[test]
 fn nobody_there_ends_soon_and_loses_nothing() {
     let mut store = store_with(&texts(10));
     let mut remote = Remote::default();
@@ -312,8 +357,8 @@ fn nobody_there_ends_soon_and_loses_nothing() {
 
 #[test]
 fn one_lease_for_all() {
-    let cases = [("daemon 7", 0), ("sync 7", 75)];
-    for (holder, code) in cases {
+    let cases = [("daemon 7", 0, None), ("sync 7", 75, Some("busy"))];
+    for (holder, code, kind) in cases {
         let mut store = store_with(&texts(1));
         store
             .write(Durability::Process, |db| rows::take_lease(db, holder, 1_000_000, 50_000, 0))
@@ -322,6 +367,7 @@ fn one_lease_for_all() {
         let report = run(&mut store, options(500), &mut remote, &mut || Meets::Nothing);
         assert_eq!((report.exit_code(), report.requests), (code, 0), "{holder}");
         assert_eq!(report.held_by.as_deref(), Some(holder));
+        assert_eq!(report.error.map(|error| error.kind), kind, "{holder}");
     }
 }
 

@@ -42,6 +42,68 @@ impl KeyState {
     }
 }
 
+/// What keeps a key from some of its models, or from all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// The project's requests or tokens of this minute are used up.
+    Minute,
+    /// Those of today.
+    Day,
+    /// The billing account's spending limit is reached.
+    Spend,
+    /// Gemini refused and did not say why.
+    Unexplained,
+    /// The project's limit for the model is none.
+    Nothing,
+    /// Google does not give the model to the project.
+    Closed,
+    /// The model has failed for several keys.
+    Overloaded,
+    /// Nobody knows a model of that name.
+    Unknown,
+    /// Many projects were refused at once: the whole pool pauses.
+    Storm,
+    /// Refused once after it had worked; it is being looked at.
+    Doubted,
+    /// Set aside by the operator.
+    Parked,
+    /// Refused by Google for good.
+    Dead,
+}
+
+impl Hold {
+    /// In English, for the operator.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Minute => "used up for this minute",
+            Self::Day => "used up for today",
+            Self::Spend => "the spending limit is reached",
+            Self::Unexplained => "refused without a reason",
+            Self::Nothing => "the project has none of it",
+            Self::Closed => "the model is closed to the project",
+            Self::Overloaded => "overloaded",
+            Self::Unknown => "unknown to gemini",
+            Self::Storm => "the whole pool pauses: many projects were refused at once",
+            Self::Doubted => "to be looked at",
+            Self::Parked => "parked by the operator",
+            Self::Dead => "refused for good",
+        }
+    }
+}
+
+/// One reason why a key is not in use, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyHold {
+    /// The models concerned; empty for all of them.
+    pub models: Vec<String>,
+    /// Why.
+    pub why: Hold,
+    /// Google's reason in one word (`invalid`, `leaked` …) where the key itself was refused; else empty.
+    pub word: String,
+    /// When it ends by itself; `None` where it does not.
+    pub until_ms: Option<UnixMs>,
+}
+
 /// One key of the pool, masked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyLine {
@@ -55,8 +117,27 @@ pub struct KeyLine {
     pub state: KeyState,
     /// When that ends by itself; `None` where it does not.
     pub until_ms: Option<UnixMs>,
-    /// One word or a short sentence; empty when ready.
-    pub reason: String,
+    /// Why, and what else is not open to it; empty when everything is.
+    pub holds: Vec<KeyHold>,
+    /// The project it counts on: as declared, or `key N` for that of the first key on it.
+    pub project: String,
+    /// The other keys that count on the same project.
+    pub shares_with: Vec<u32>,
+    /// Whether that was inferred from refusals and not declared.
+    pub inferred: bool,
+}
+
+impl KeyLine {
+    /// One word or a short sentence in English; empty when everything is open to it.
+    pub fn reason(&self) -> String {
+        let one = |hold: &KeyHold| match (hold.why, hold.word.as_str()) {
+            (Hold::Dead, word) if !word.is_empty() => word.to_owned(),
+            (Hold::Doubted, word) => format!("{word}, {}", hold.why.text()),
+            _ if hold.models.is_empty() => hold.why.text().to_owned(),
+            _ => format!("{}: {}", hold.models.join(", "), hold.why.text()),
+        };
+        self.holds.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// Today's use of one project and model.

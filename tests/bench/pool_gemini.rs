@@ -1,6 +1,7 @@
 //! The emulated Gemini of the simulation: it keeps the true counters and answers as api-reference B4
 //! says.
 
+use nanorand::{Rng, WyRand};
 use std::collections::{BTreeMap, VecDeque};
 use svs_bot::calendar::pacific_day;
 use svs_bot::types::model::{ModelFailure, QuotaHit, Usage, Window};
@@ -21,6 +22,8 @@ pub const LIMITS: [(&str, usize, u32); 5] = [
 /// The emulated Gemini.
 #[derive(Default)]
 pub(super) struct Gemini {
+    /// What somebody else uses of each day's quota at most.
+    pub(super) outside_percent: u32,
     pub(super) pairs: BTreeMap<(usize, usize), Counter>,
     /// When each model is overloaded next, from and until.
     pub(super) overload: [(UnixMs, UnixMs); LIMITS.len()],
@@ -49,12 +52,20 @@ fn quota(window: Window, limit: u32, retry_ms: i64) -> ModelFailure {
 }
 
 impl Gemini {
+    /// What somebody else uses of a day's quota, all of it at its beginning.
+    pub(super) fn outside(&self, project: usize, model: usize, day: i64) -> u32 {
+        let seed = project as u64 * 1_000_003 + model as u64 * 10_007 + day as u64;
+        let percent = WyRand::new_seed(seed).generate::<u32>() % (self.outside_percent + 1);
+        LIMITS[model].2 * percent / 100
+    }
+
     pub(super) fn counter(&mut self, project: usize, model: usize, now_ms: UnixMs) -> &mut Counter {
-        let counter = self.pairs.entry((project, model)).or_default();
         let day = pacific_day(now_ms);
+        let outside = self.outside(project, model, day);
+        let counter = self.pairs.entry((project, model)).or_default();
         if counter.day != day {
             counter.day = day;
-            counter.count = 0;
+            counter.count = outside;
         }
         while counter.minute.front().is_some_and(|at| *at <= now_ms - MINUTE_MS) {
             counter.minute.pop_front();

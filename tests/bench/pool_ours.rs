@@ -92,7 +92,7 @@ impl Strategy for Ours {
     }
 
     fn out_until(&self, key: usize, now: Now) -> Option<UnixMs> {
-        let line = self.pool.list(now).swap_remove(key).line;
+        let line = self.pool.list(now).swap_remove(key);
         match line.state {
             KeyState::Ready => None,
             KeyState::Dead | KeyState::Parked => Some(UnixMs::MAX),

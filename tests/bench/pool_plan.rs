@@ -25,6 +25,8 @@ pub struct Plan {
     pub leaked_keys: usize,
     /// All models are overloaded once a day, all at once.
     pub storms: bool,
+    /// Somebody else uses up to so much of each day's quotas.
+    pub outside_percent: u32,
     /// Keys lie in the groups A to D and the reserve, dealt round, and not in one heap.
     pub grouped: bool,
 }
@@ -62,6 +64,8 @@ pub struct Report {
     pub calls: u64,
     /// Calls that a quota or a wrong key refused.
     pub wasted: u64,
+    /// The same, day by day.
+    pub wasted_by_day: Vec<u64>,
     /// Calls with keys that were bad at that moment.
     pub bad_calls: u64,
     pub wrong_set_asides: u64,

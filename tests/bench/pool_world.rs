@@ -12,6 +12,7 @@ use gemini::{Gemini, INPUT_TOKENS, model_position};
 use nanorand::{Rng, WyRand};
 pub use plan::{Plan, Report, START_MS};
 use std::collections::BTreeMap;
+use svs_bot::calendar::pacific_day;
 use svs_bot::types::model::{ModelFailure, Usage};
 use svs_bot::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, Role, Tier, UnixMs};
 
@@ -111,11 +112,12 @@ pub struct World<'a> {
 impl<'a> World<'a> {
     pub fn new(plan: Plan, strategy: &'a mut dyn Strategy) -> Self {
         let dice = WyRand::new_seed(plan.seed);
+        let gemini = Gemini { outside_percent: plan.outside_percent, ..Gemini::default() };
         Self {
             plan,
             strategy,
             dice,
-            gemini: Gemini::default(),
+            gemini,
             due: BTreeMap::new(),
             serial: 0,
             waiting: Vec::new(),
@@ -448,7 +450,9 @@ impl<'a> World<'a> {
     fn compare(&mut self, now: Now, when: &str) {
         for (project, model, used) in self.strategy.counts(now) {
             let at = model_position(&model);
-            let truth = u64::from(self.gemini.counter(project, at, now.unix_ms).count);
+            let all = self.gemini.counter(project, at, now.unix_ms).count;
+            let outside = self.gemini.outside(project, at, pacific_day(now.unix_ms));
+            let truth = u64::from(all.saturating_sub(outside));
             let in_flight =
                 self.asking.values().filter(|(_, asked, ..)| *asked == model).count() as u64;
             let doubtful = self.doubtful.get(&(project, at)).copied().unwrap_or(0);
@@ -462,17 +466,22 @@ impl<'a> World<'a> {
     }
 
     fn midnight(&mut self) {
+        let before: u64 = self.report.wasted_by_day.iter().sum();
+        self.report.wasted_by_day.push(self.report.wasted - before);
         let day = std::mem::take(&mut self.demand);
         let of = |lite, privileged| day.get(&(lite, privileged)).copied().unwrap_or(0);
-        let projects = {
-            let alive: std::collections::BTreeSet<usize> =
-                self.plan.good_keys().map(|key| self.plan.project_of(key)).collect();
-            alive.len() as u64
+        let alive: std::collections::BTreeSet<usize> =
+            self.plan.good_keys().map(|key| self.plan.project_of(key)).collect();
+        let today = pacific_day(START_MS) + self.report.wasted_by_day.len() as i64 - 1;
+        // What the limits leave after the share and the tenth of it that is kept for owner and vip,
+        // and after what somebody else uses.
+        let open = |project: usize, model: usize| {
+            let rpd = LIMITS[model].2;
+            let left = rpd - self.gemini.outside(project, model, today);
+            u64::from((rpd * 9 / 10 - rpd * 9 / 10 / 10).min(left))
         };
-        // What the limits leave after the share and the tenth of it that is kept for owner and vip.
         let room = |from: usize, to: usize| -> u64 {
-            let open = |rpd: &u32| u64::from(rpd * 9 / 10 - rpd * 9 / 10 / 10);
-            LIMITS[from..to].iter().map(|(_, _, rpd)| projects * open(rpd)).sum()
+            alive.iter().flat_map(|at| (from..to).map(|model| open(*at, model))).sum()
         };
         // Flash questions may go down to lite, not the other way.
         let flash = of(false, false) + of(false, true);

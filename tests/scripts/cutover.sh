@@ -48,6 +48,7 @@ stays() {
 new_box
 holds 'a dry run' cutover --dry-run
 says 'prints the plan' 'would: stop and disable svs-bot-go'
+says 'and what is left for a person' '[ ] first, if you want a gradual release'
 holds 'and touches nothing' untouched
 holds 'the way over' cutover
 says 'leaves a list for a person' '[ ] write /start'
@@ -77,6 +78,8 @@ holds 'gives way too' only_old
 new_box && cutover >/dev/null
 touch "$FAKE/start-fails.svs-bot-go"
 refuses 'an old bot that does not start is an error' 1 'does not start' rollback
+refuses 'without a service manager it says so' 1 'no service manager here' env -u SYSTEMCTL "$SCRATCH/scripts/cutover.sh" --root "$BOX" --dry-run
+refuses 'and so does the way back' 1 'no service manager here' env -u SYSTEMCTL "$SCRATCH/scripts/rollback.sh" --root "$BOX" --old svs-bot-go --dry-run
 refuses 'the old bot must be named' 2 '--old' "$SCRATCH/scripts/rollback.sh" --root "$BOX"
 refuses 'and be another one' 2 'own unit' rollback --old svs-bot
 

@@ -15,6 +15,8 @@ class Faults(http.server.ThreadingHTTPServer):
         self.upstream_port = upstream_port
         self.fault = lambda number, method, path: None
         self.log, self.late, self.lock = [], [], threading.Lock()
+        # Requests that met a fault.
+        self.met = 0
         # Bodies are kept only where a bench wants to send them again.
         self.bodies = None
         self.released = threading.Event()
@@ -71,6 +73,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 proxy.bodies.append(body)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")}
         fault = proxy.fault(number, self.command, self.path.removeprefix("/rest/v1"))
+        proxy.met += fault is not None
         send = lambda: proxy.forward(self.command, self.path, headers, body)
         if fault == "cut":
             return self.cut()

@@ -1,5 +1,5 @@
 """The real PostgreSQL, PostgREST and nginx on loopback, with the two tables as the earlier versions have them."""
-import base64, hashlib, hmac, json, os, pathlib, shutil, signal, socket, subprocess, time, urllib.error, urllib.request
+import base64, contextlib, hashlib, hmac, json, os, pathlib, shutil, signal, socket, subprocess, time, urllib.error, urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("SVS_BOT_CACHE", ROOT / "scripts" / ".cache"))
@@ -118,6 +118,16 @@ class Postgres:
         if result.returncode:
             raise RuntimeError(result.stderr)
         return result.stdout.rstrip("\n")
+
+    @contextlib.contextmanager
+    def held(self, statement, seconds):
+        """A transaction of another client that has done this and does not end so soon."""
+        command = ["psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-qtA"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+            other.stdin.write(f"begin; {statement}; select 'held'; select pg_sleep({seconds}); commit;\n")
+            other.stdin.close()
+            assert other.stdout.readline() == "held\n"
+            yield
 
     def dump(self, *options):
         """A plain pg_dump's bytes."""

@@ -52,7 +52,7 @@ impl State {
             return Ok(());
         }
         self.watch(db, now)?;
-        meta::set(db, status::fact::SQLITE_MEMORY, &crate::os::sqlite_memory(db).written())?;
+        meta::set(db, status::fact::SQLITE_MEMORY, &(self.measure)(db).written())?;
         meta::prune_tallies(db, now.unix_ms, TALLY_DAYS)?;
         ledger::prune(db, now)?;
         self.live.housekeeping_due_ms = now.unix_ms + HOUSEKEEPING_EVERY_MS;

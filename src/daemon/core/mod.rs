@@ -6,6 +6,7 @@
 mod accept;
 mod along;
 mod ask;
+mod export;
 mod hook;
 mod keep;
 mod poison;
@@ -29,15 +30,17 @@ use crate::engine::policy::Policy;
 use crate::store::Db;
 use crate::store::status::Published;
 use crate::store::{Durability, Result, Store, future, history, inbox, ledger, meta, outbox};
-use crate::types::status::Disk;
+use crate::types::status::{Disk, SqliteMemory};
 use crate::types::{Lane, Now, Secret, UnixMs};
 use nanorand::{Rng, WyRand};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
 pub const SENDERS_MAX: usize = 8;
-/// Calls without consequences (typing, callback answers) at once; more are dropped, not queued.
+/// Calls without consequences (typing, previews) at once; more are dropped, not queued.
 pub const CALLS_MAX: usize = 8;
+/// Further ones that only pressed buttons may take: who pressed waits for the answer.
+pub const CALLBACKS_MAX: usize = 8;
 /// Events taken into one transaction.
 const EVENTS_PER_TURN_MAX: usize = 256;
 /// When the soonest wake cannot be read, the loop looks again after this long.
@@ -182,6 +185,8 @@ pub struct State {
     pub(crate) pid: u32,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
+    /// What SQLite holds in memory.
+    pub(crate) measure: fn(&Db) -> SqliteMemory,
     /// How far the system's clock is ahead of Telegram's, as the shell last saw it.
     pub(crate) ahead_ms: Option<i64>,
     /// Whether the log was told of it.

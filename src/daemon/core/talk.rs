@@ -2,7 +2,7 @@
 //! May not: word anything (speech) or decide who is who (access).
 
 use super::accept::Setting;
-use super::{State, Step, words};
+use super::{State, Step, export, words};
 use crate::config;
 use crate::daemon::event::{Changes, Job, Purpose};
 use crate::engine::access;
@@ -24,7 +24,7 @@ use crate::wire::telegram;
 /// Longest grant: a hundred years is for ever.
 const GRANT_DAYS_MAX: i64 = 36_500;
 /// Rows of an `/export` in a chat; more come by `svs-bot export`.
-const EXPORT_ROWS_MAX: u32 = 500;
+const EXPORT_ROWS_MAX: usize = 500;
 /// Owners who wait for one reading of the settings; more of them hear nothing.
 pub(super) const RELOADERS_MAX: usize = 16;
 /// What `/forget`'s buttons carry.
@@ -60,7 +60,7 @@ impl State {
             ("status", _) => self.person_status(db, at, now)?,
             ("vip", _) => self.slots_text(db, at.lang, now)?,
             ("reset", _) => self.reset(db, at)?,
-            ("export", true) => return self.export(db, at, now),
+            ("export", true) => return self.export(db, at, args, now),
             ("forget", true) => return self.ask_forget(db, at, now),
             ("export" | "forget", false) => self.line(at, &Speech::PrivateOnly),
             _ if owner => match self.owner_command(db, at, name, args, now)? {
@@ -261,7 +261,7 @@ impl State {
     }
 
     pub(super) fn key_lines(&self, now: Now) -> Vec<KeyLine> {
-        self.pool.list(now).into_iter().map(|key| key.line).collect()
+        self.pool.list(now)
     }
 
     fn usage_text(&self, db: &Db, lang: Lang, now: Now) -> Result<String> {
@@ -340,14 +340,22 @@ impl State {
         Ok(self.line(at, if ended { &Speech::Reset } else { &Speech::ResetNothing }))
     }
 
-    fn export(&self, db: &Db, at: &Setting<'_>, now: Now) -> Result<()> {
-        let text = tell::person_as_markdown(db, at.user.id, EXPORT_ROWS_MAX)?;
-        if text.is_empty() {
+    /// The person's own rounds as a file: Markdown, or JSON when that is asked for.
+    fn export(&self, db: &Db, at: &Setting<'_>, args: &str, now: Now) -> Result<()> {
+        let (rounds, whole) = tell::rounds_of(db, at.user.id, EXPORT_ROWS_MAX)?;
+        if rounds.is_empty() {
             return self.say(db, at, &self.line(at, &Speech::ExportEmpty), now);
         }
+        let (name, text) = if args.trim().eq_ignore_ascii_case("json") {
+            ("history.json", export::json(&rounds, whole))
+        } else {
+            let newest = Speech::ExportNewest { rounds: rounds.len() };
+            let note = if whole { String::new() } else { self.line(at, &newest) };
+            ("history.md", export::markdown(&rounds, &note))
+        };
         let what = Outgoing {
             kind: outbox::Kind::Document,
-            plain: "history.md".to_owned(),
+            plain: name.to_owned(),
             ..Outgoing::notice(at.lane, text)
         };
         outbox::add(db, &what, now.unix_ms).map(drop)
@@ -412,6 +420,11 @@ impl State {
             data if role == Role::Owner && own_chat => self.let_in(db, data, lang, now)?,
             _ => None,
         };
+        // A button of a message that is decided, or of nobody's here.
+        let toast = match reply {
+            Some(_) => String::new(),
+            None => speech::say(lang, &Speech::ButtonOld),
+        };
         if let Some(text) = reply {
             let lane = Lane { chat: pressed.chat, topic: TopicId(0) };
             let what = Outgoing {
@@ -421,9 +434,9 @@ impl State {
             };
             outbox::add(db, &what, now.unix_ms)?;
         }
-        if self.live.calls < super::CALLS_MAX {
+        if self.live.calls < super::CALLS_MAX + super::CALLBACKS_MAX {
             self.live.calls += 1;
-            let request = telegram::answer_callback(&pressed.id);
+            let request = telegram::answer_callback(&pressed.id, &toast);
             step.jobs.push(Job::Call { purpose: Purpose::Callback, request });
         }
         Ok(())

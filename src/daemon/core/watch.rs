@@ -89,7 +89,8 @@ impl State {
             return Ok(());
         }
         for key in keys.iter().filter(|key| dead.contains(&key.n) && !told.contains(&key.n)) {
-            let speech = Speech::KeyDead { n: key.n as usize, last4: &key.last4, why: &key.reason };
+            let why = key.holds.first().map_or("", |hold| &hold.word);
+            let speech = Speech::KeyDead { n: key.n as usize, last4: &key.last4, why };
             self.tell_owner(db, &speech, now)?;
         }
         if !dead.is_empty() && dead.len() == keys.len() {

@@ -1,8 +1,8 @@
 //! Owns: one busy status, for the tests of everything that renders.
 
 use crate::types::status::{
-    Counts, Disk, Hour, KeyLine, KeyState, QuotaLine, SqliteMemory, Status, SyncLine, TierLine,
-    TroubleLine, VipLine,
+    Counts, Disk, Hold, Hour, KeyHold, KeyLine, KeyState, QuotaLine, SqliteMemory, Status,
+    SyncLine, TierLine, TroubleLine, VipLine,
 };
 use crate::types::{Group, HOUR_MS, SECOND_MS, Tier};
 
@@ -13,13 +13,23 @@ const FLASH_ENDS_MS: i64 = 1_795_399_200_000;
 
 /// A bot in the evening of a bad day, with names that try to break out.
 pub(crate) fn busy() -> Status {
-    let key = |n, group, last4: &str, state, until_ms, reason: &str| KeyLine {
+    let key = |n, group, last4: &str, state, until_ms, why: Option<Hold>| KeyLine {
         n,
         group,
         last4: last4.to_owned(),
         state,
         until_ms,
-        reason: reason.to_owned(),
+        holds: why
+            .map(|why| KeyHold { models: Vec::new(), why, word: String::new(), until_ms })
+            .into_iter()
+            .collect(),
+        project: if n == 3 { "key 2".to_owned() } else { format!("key {n}") },
+        shares_with: match n {
+            2 => vec![3],
+            3 => vec![2],
+            _ => Vec::new(),
+        },
+        inferred: matches!(n, 2 | 3),
     };
     let quota = |project: &str, model: &str, used_today, limit_today| QuotaLine {
         project: project.to_owned(),
@@ -77,18 +87,18 @@ pub(crate) fn busy() -> Status {
             },
         ],
         keys: vec![
-            key(1, Group::A, "x9Qa", KeyState::Ready, None, ""),
+            key(1, Group::A, "x9Qa", KeyState::Ready, None, None),
             key(
                 2,
                 Group::B,
                 "77bZ",
                 KeyState::Resting,
                 Some(NOW_MS + 40 * SECOND_MS),
-                "minute limit",
+                Some(Hold::Minute),
             ),
-            key(3, Group::B, "Lk0p", KeyState::Spent, Some(1_795_420_800_000), "daily limit"),
-            key(4, Group::Router, "aa11", KeyState::Parked, None, "by the operator"),
-            key(5, Group::Ungrouped, "zz22", KeyState::Dead, None, "reported as leaked"),
+            key(3, Group::B, "Lk0p", KeyState::Spent, Some(1_795_420_800_000), Some(Hold::Day)),
+            key(4, Group::Router, "aa11", KeyState::Parked, None, Some(Hold::Parked)),
+            key(5, Group::Ungrouped, "zz22", KeyState::Dead, None, Some(Hold::Dead)),
         ],
         quota: vec![
             quota("main", "gemini-3.8-flash", 14, Some(18)),

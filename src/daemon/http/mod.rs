@@ -40,6 +40,19 @@ const REQUESTS_MAX: u32 = 1_000;
 /// Rendering needs little; only touched pages count.
 const STACK_BYTES: usize = if cfg!(feature = "profiling") { 4 << 20 } else { 192 * 1_024 };
 
+/// How long the request head at the front of `bytes` is: `None` while more is needed, or the status that refuses it.
+/// For those who try to break the reading of heads.
+///
+/// # Errors
+/// What no head can begin with, as the status of the reply.
+pub fn head_bytes(bytes: &[u8]) -> Result<Option<usize>, u16> {
+    match head::parse(bytes) {
+        head::Progress::Whole(_, used) => Ok(Some(used)),
+        head::Progress::Partial => Ok(None),
+        head::Progress::Bad(status) => Err(status),
+    }
+}
+
 /// A running listener.
 #[derive(Debug)]
 pub struct Server {

@@ -77,7 +77,12 @@ pub fn keys_json(out: &mut String, keys: &[KeyLine]) {
         field(out, ",", "last4", |out| quoting::json(out, &key.last4));
         field(out, ",", "state", |out| quoting::json(out, key.state.name()));
         field(out, ",", "until", |out| instant(out, key.until_ms));
-        field(out, ",", "reason", |out| quoting::json(out, &key.reason));
+        field(out, ",", "reason", |out| quoting::json(out, &key.reason()));
+        field(out, ",", "project", |out| quoting::json(out, &key.project));
+        field(out, ",", "inferred", |out| number(out, key.inferred));
+        field(out, ",", "shares_with", |out| {
+            list(out, &key.shares_with, |out, other| number(out, other));
+        });
         out.push('}');
     });
 }

@@ -3,7 +3,8 @@
 //!
 //! The order (contract §2): the models of the wanted tier, first over all groups of the role, then,
 //! when those are spent, over the reserve; then the same for the tier below. Inside a group the key
-//! with most left of today, ties by dice. A pause of a second or two of the role's own keys is
+//! with most left of today, ties by dice (with a handicap while it is being found out which keys
+//! share a project: `projects.rs`). A pause of a second or two of the role's own keys is
 //! waited for before the reserve or a weaker model is taken. Whoever is neither owner nor vip steps
 //! down a tier before a model's day ends, not after: the last fifth (premium: tenth) of a pair is
 //! used only when nothing below is left.
@@ -66,7 +67,8 @@ pub enum Choice {
 
 /// The best candidate so far, and why the others are none.
 struct Search {
-    best: Option<(u32, u32, usize, usize, usize)>,
+    /// Rank, dice, key, model, pair.
+    best: Option<(i64, u32, usize, usize, usize)>,
     until_ms: UnixMs,
     why: &'static str,
     any_key: bool,
@@ -248,14 +250,15 @@ impl Pool {
                         search.wait(ready_ms, "the keys pause between two uses");
                         continue;
                     }
-                    let order = (left, scatter(dice, *at), *at, model, pair_at);
+                    let rank = self.rank(key, model, pair, left, moment.day);
+                    let order = (rank, scatter(dice, *at), *at, model, pair_at);
                     if search.best.is_none_or(|best| (best.0, best.1) < (order.0, order.1)) {
                         search.best = Some(order);
                     }
                 }
                 Err(blocked) => {
                     search.any_open |= !blocked.reason.is_state();
-                    search.wait(blocked.until_ms, why(blocked.reason));
+                    search.wait(blocked.until_ms, blocked.reason.hold().text());
                 }
             }
         }
@@ -279,6 +282,13 @@ impl Pool {
         let limits = self.limits_of(pair, model);
         let cap = limits.rpd.map(|rpd| self.settings.share_of(rpd, want.role));
         pair.left(limits, cap, want.tokens_guess, moment)
+    }
+
+    /// The highest is used next: what is left today, less a handicap while it is not known which
+    /// keys share a project.
+    fn rank(&self, key: &Key, model: usize, pair: &Pair, left: u32, day: i64) -> i64 {
+        let percent = self.handicap_percent(key, model, day);
+        i64::from(left) - i64::from(pair.used_on(day)) * percent / 100
     }
 
     fn ready_ms(&self, key: &Key, now_ms: UnixMs) -> UnixMs {
@@ -319,20 +329,8 @@ pub(super) fn tier_position(tier: Tier) -> usize {
     }
 }
 
-pub(super) fn why(reason: Reason) -> &'static str {
-    match reason {
-        Reason::None => "",
-        Reason::Minute => "used up for this minute",
-        Reason::Day => "used up for today",
-        Reason::Spend => "the spending limit is reached",
-        Reason::Guess => "refused without a reason",
-        Reason::Nothing => "the project has none of it",
-        Reason::Closed => "the model is closed to the project",
-    }
-}
-
 /// A different order of the keys for every roll.
-fn scatter(dice: u32, at: usize) -> u32 {
+pub(super) fn scatter(dice: u32, at: usize) -> u32 {
     let at = u32::try_from(at).unwrap_or(u32::MAX);
     let mut x = dice ^ at.wrapping_mul(0x9E37_79B9);
     x ^= x >> 16;

@@ -24,7 +24,6 @@ pub use choose::{Choice, Pick, Want};
 pub use rows::{ApartRow, BenchRow, Changes, DayRow, KeyRow, LedgerRows, QuotaRow, ReservationRow};
 pub use settings::{KeySpec, Limit, PoolSettings};
 pub use settle::{Effects, Lease, Notice, Step};
-pub use view::KeyView;
 
 use crate::calendar::pacific_day;
 use crate::types::{Group, MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};
@@ -128,6 +127,8 @@ pub struct Pool {
     refusals: VecDeque<Refusal>,
     /// Keys seen not to share a project, smaller position first, with the day of that.
     apart: BTreeMap<(usize, usize), i64>,
+    /// Until that day the keys without a declared project are used unevenly.
+    uneven_until_day: i64,
     /// When today's quota of a model refused a key first, by model and key.
     spent: BTreeMap<(usize, usize), UnixMs>,
     region_told: bool,
@@ -224,6 +225,7 @@ impl Pool {
             pause: Bench::default(),
             refusals: VecDeque::new(),
             apart: BTreeMap::new(),
+            uneven_until_day: 0,
             spent: BTreeMap::new(),
             region_told: false,
             dirty: Dirty::default(),
@@ -231,6 +233,7 @@ impl Pool {
             settings,
         };
         pool.remember_apart(&rows.aparts);
+        pool.remember_puzzles();
         pool.remember(&rows.quotas, &rows.days, &rows.reservations, &rows.benches, now);
         pool.remember_spent(now);
         pool

@@ -5,6 +5,7 @@ use super::WINDOW_MS;
 use super::rows::{DayRow, QuotaRow};
 use super::settings::Limits;
 use crate::calendar::{pacific_day, pacific_midnight_after};
+use crate::types::status::Hold;
 use crate::types::{Now, UnixMs};
 use std::collections::VecDeque;
 
@@ -51,6 +52,18 @@ impl Reason {
 
     fn from_name(name: &str) -> Self {
         Self::ALL.into_iter().find(|reason| reason.name() == name).unwrap_or_default()
+    }
+
+    /// The same for people.
+    pub(super) fn hold(self) -> Hold {
+        match self {
+            Self::Minute => Hold::Minute,
+            Self::Day => Hold::Day,
+            Self::Spend => Hold::Spend,
+            Self::None | Self::Guess => Hold::Unexplained,
+            Self::Nothing => Hold::Nothing,
+            Self::Closed => Hold::Closed,
+        }
     }
 
     /// A state of the pair and not a matter of time.

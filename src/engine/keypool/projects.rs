@@ -3,19 +3,29 @@
 //! May not: touch keys whose project is declared.
 //!
 //! Two facts decide. A key that is answered a while after the day of another was used up does not
-//! share its project: that is remembered for long, because projects do not change. And the counts of
-//! all keys of one project together explain its refusal. So keys are joined when the same day's quota
-//! has refused them, nothing speaks against it, and all that may belong to them is together no more
-//! than the limit and explains it; with more candidates than that, only time tells. (A minute's quota
-//! proves too little: any two busy projects look joined by it.) A join is believed until the end of
-//! the day, the next time for two days, then four …: when it was wrong it costs a day, and it is
-//! undone by itself or by `revive`.
+//! share its project: that is remembered for long, because projects do not change. And what a project
+//! has used is what its keys have used: when a day's quota refuses a key whose own count does not
+//! explain it, another key belongs to the same project if, without that key, all that may belong to it
+//! have together used less than the limit. Such a key is joined once it has been refused too, or had
+//! been joined before; it is never set aside by arithmetic alone. Where somebody else uses the quotas
+//! too, the counts explain nothing and nothing is joined. (A minute's quota proves too little: any two
+//! busy projects look joined by it.)
+//!
+//! With the keys used evenly all projects would end in the same minute, and neither fact would ever
+//! show. So from the first refusal on that a key's own count does not explain, keys without a declared
+//! project are used unevenly: each project and model has a handicap that changes by the day. Now
+//! projects end hours apart: whoever is answered after an end is apart from it, and who is left belongs
+//! together. After two months without such a refusal the even use comes back.
+//!
+//! A join is believed until the end of the day, the next time for two days, then four …: when it was
+//! wrong it costs a day, and it is undone by itself or by `revive`.
 
-use super::Pool;
 use super::bench::Refusal;
+use super::choose::scatter;
 use super::pair::{Moment, Reason};
 use super::rows::ApartRow;
 use super::settle::{Lease, Notice, number};
+use super::{Key, Pool};
 use crate::calendar::pacific_day;
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 
@@ -25,11 +35,8 @@ const APART_AFTER_MS: i64 = MINUTE_MS;
 const APART_AGAIN_DAYS: i64 = 16;
 /// Pairs of keys remembered; beyond, nothing new is learned: that many keys are declared.
 const APART_MAX: usize = 20_000;
-/// Together they explain the refusal from this part of the limit on, in tenths …
-const EXPLAINS_TENTHS: u64 = 6;
-/// … and leave nothing unexplained from this one on: then those not refused yet belong to them too.
-const COMPLETE_TENTHS: u64 = 9;
-/// Counts may be above Gemini's by requests in flight or lost: so many, and one in so many.
+/// Counts may be above Gemini's by requests in flight or lost: so many, and one in so many; and below
+/// by the latter, should Gemini count what it refuses.
 const SLACK: u64 = 2;
 const SLACK_ONE_IN: u64 = 50;
 /// From so many such refusals in a row on, the others are held back: so long, four times as long each time.
@@ -38,8 +45,16 @@ const HOLD_MS_MIN: i64 = 15 * SECOND_MS;
 const HOLD_MS_MAX: i64 = HOUR_MS;
 /// The longest time that an inference is believed: 2^5 days.
 const BELIEF_LOG2_MAX: u32 = 5;
+/// After an unexplained refusal the use is uneven for so many days: longer than any belief, so that
+/// what is inferred anew costs as little as possible.
+const UNEVEN_DAYS: i64 = 2 << BELIEF_LOG2_MAX;
+/// Models told apart by the handicap of a day; beyond, one has tomorrow's of another.
+const HANDICAP_MODELS: u32 = 64;
+/// The most favoured project is used up to so much faster than others: 100 % is twice as fast.
+const HANDICAP_PERCENT_MAX: u32 = 400;
 
 impl Pool {
+    /// Joins the keys without which a refusal cannot be explained (module header).
     pub(super) fn join_by(&mut self, refusal: &Refusal, moment: Moment) -> Vec<Notice> {
         let Some(limit) = refusal.limit.filter(|_| refusal.day).map(u64::from) else {
             return Vec::new();
@@ -52,29 +67,27 @@ impl Pool {
         let count_of =
             |project| u64::from(self.pair_of(self.pair_at(project, model)).used_on(moment.day));
         let own = count_of(project);
-        // All that may belong to it, and of these what the same quota has refused as well.
-        let (mut all, mut refused) = (vec![(project, own)], vec![(project, own)]);
+        // All that may belong to it.
+        let mut all = vec![(project, own)];
         for other in self.live_projects() {
             let count = count_of(other);
-            if other == project || count == 0 || !self.may_share(project, other) {
-                continue;
-            }
-            all.push((other, count));
-            if self.is_spent(other, model) {
-                refused.push((other, count));
+            if other != project && count > 0 && self.may_share(project, other) {
+                all.push((other, count));
             }
         }
         let sum = |group: &[(usize, u64)]| group.iter().map(|(_, count)| count).sum::<u64>();
-        let may_be = limit + SLACK + limit / SLACK_ONE_IN;
-        let any_quiet = refused.iter().any(|(_, count)| count * 2 <= limit);
-        if refused.len() < 2 || !any_quiet || sum(&all) > may_be {
+        let (known, enough) = (sum(&all), limit - limit / SLACK_ONE_IN);
+        if known < enough {
             return Vec::new();
         }
-        let group = if sum(&all) * 10 >= limit * COMPLETE_TENTHS { all } else { refused };
+        let needed = |(other, count): &(usize, u64)| {
+            *other == project || known - count < enough && self.is_suspect(*other, model)
+        };
+        let group: Vec<(usize, u64)> = all.into_iter().filter(needed).collect();
         let agree = group.iter().all(|(one, _)| {
             group.iter().all(|(other, _)| one == other || self.may_share(*one, *other))
         });
-        if !agree || sum(&group) * 10 < limit * EXPLAINS_TENTHS {
+        if !agree || sum(&group) > limit + SLACK + limit / SLACK_ONE_IN {
             return Vec::new();
         }
         let Some((target, _)) = group.iter().copied().max_by_key(|(_, count)| *count) else {
@@ -91,12 +104,33 @@ impl Pool {
     /// up, whichever of them belong together: the others are tried one by one and ever more rarely.
     pub(super) fn hold_by(&mut self, key: usize, model: usize, quiet: bool, moment: Moment) {
         self.spent.entry((model, key)).or_insert(moment.now_ms);
-        let is_inferable = self.keys.get(key).is_some_and(|key| !key.declared);
-        let Some(model) = self.models.get_mut(model).filter(|_| quiet && is_inferable) else {
-            return;
-        };
+        let inferable = self.keys.get_mut(key).filter(|key| quiet && !key.declared);
+        let (Some(known), Some(model)) = (inferable, self.models.get_mut(model)) else { return };
+        if known.row.puzzled_day < moment.day {
+            known.row.puzzled_day = moment.day;
+            self.uneven_until_day = self.uneven_until_day.max(moment.day + UNEVEN_DAYS);
+            self.dirty.keys.insert(key);
+        }
         model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
         model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
+    }
+
+    /// How much more than counted a key's use of today weighs against it.
+    pub(super) fn handicap_percent(&self, key: &Key, model: usize, day: i64) -> i64 {
+        if key.declared || day > self.uneven_until_day {
+            return 0;
+        }
+        let day = u32::try_from(day).unwrap_or(0);
+        let model = u32::try_from(model).unwrap_or(0);
+        let seed = day.wrapping_mul(HANDICAP_MODELS).wrapping_add(model);
+        i64::from(scatter(seed, key.project) % (HANDICAP_PERCENT_MAX + 1))
+    }
+
+    /// Until when the keys are used unevenly, as their rows tell.
+    pub(super) fn remember_puzzles(&mut self) {
+        let inferable = self.keys.iter().filter(|key| !key.declared && key.row.puzzled_day > 0);
+        let last_day = inferable.map(|key| key.row.puzzled_day).max();
+        self.uneven_until_day = last_day.map_or(0, |day| day + UNEVEN_DAYS);
     }
 
     /// What was used up yesterday tells nothing today.
@@ -192,7 +226,7 @@ impl Pool {
         Some(ApartRow { one, other, day })
     }
 
-    fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
+    pub(super) fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
         let keys = self.keys.iter().enumerate();
         keys.filter(move |(_, key)| key.project == project).map(|(at, _)| at)
     }
@@ -200,6 +234,13 @@ impl Pool {
     /// Today's quota of the model has refused a key of it.
     fn is_spent(&self, project: usize, model: usize) -> bool {
         self.keys_on(project).any(|key| self.spent.contains_key(&(model, key)))
+    }
+
+    /// It was refused too, or found to share once before: what was never refused is not set aside
+    /// by arithmetic alone.
+    fn is_suspect(&self, project: usize, model: usize) -> bool {
+        let joined_before = |key| self.keys.get(key).is_some_and(|key: &Key| key.row.joins > 0);
+        self.is_spent(project, model) || self.keys_on(project).any(joined_before)
     }
 
     /// Nothing speaks against these being one project.

@@ -18,6 +18,8 @@ pub struct KeyRow {
     pub joined_until_day: i64,
     /// How often it was inferred: each time it is believed twice as long.
     pub joins: u32,
+    /// The last Pacific day on which a day's quota refused it though hardly used; 0 for never.
+    pub puzzled_day: i64,
     /// Why it is out for good; empty when it is not.
     pub dead: String,
     /// Since when.

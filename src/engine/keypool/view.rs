@@ -1,48 +1,40 @@
 //! Owns: the pool as people see it: each key's state with its reason, each quota, the forecast.
 //! May not: decide anything.
 
-use super::choose::why;
-use super::pair::{Moment, Reason};
+use super::pair::Moment;
 use super::settle::number;
 use super::{Key, Pool};
 use crate::calendar::pacific_day_start;
-use crate::types::status::{KeyLine, KeyState, QuotaLine, TierLine};
+use crate::types::status::{Hold, KeyHold, KeyLine, KeyState, QuotaLine, TierLine};
 use crate::types::{HOUR_MS, Now, Role, Tier, UnixMs};
 
 /// A rate is not judged by less of the day than this.
 const RATE_OVER_MS_MIN: i64 = HOUR_MS;
-
-/// One key as `/keys` and `keys list` show it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyView {
-    /// What the contract promises.
-    pub line: KeyLine,
-    /// The project it counts on, printable.
-    pub project: String,
-    /// Whether that was inferred.
-    pub inferred: bool,
-}
 
 impl Pool {
     /// Every key in the order of the settings. *Ready*: at least one model in use can be asked with
     /// it now or within the second or so between two uses. *Resting*: none can, but one will before
     /// its day is over. *Spent*: all that is open to it is used up for today. *Parked* and *dead*
     /// end only by the operator.
-    pub fn list(&self, now: Now) -> Vec<KeyView> {
+    pub fn list(&self, now: Now) -> Vec<KeyLine> {
         let moment = Moment::of(now);
-        let view = |(at, key): (usize, &Key)| {
-            let (state, until_ms, reason) = self.state_of(key, moment);
-            let line = KeyLine {
+        let line = |(at, key): (usize, &Key)| {
+            let (state, until_ms, holds) = self.state_of(key, moment);
+            let shares_with: Vec<u32> =
+                self.keys_on(key.project).filter(|other| *other != at).map(number).collect();
+            KeyLine {
                 n: number(at),
                 group: key.group,
                 last4: key.row.last4.clone(),
                 state,
                 until_ms,
-                reason,
-            };
-            KeyView { line, project: self.project_label(key.project), inferred: key.row.inferred }
+                holds,
+                project: self.project_label(key.project),
+                inferred: !key.declared && !shares_with.is_empty(),
+                shares_with,
+            }
         };
-        self.keys.iter().enumerate().map(view).collect()
+        self.keys.iter().enumerate().map(line).collect()
     }
 
     /// Today's use of every project and model in use; a model the project has none of has limit 0.
@@ -97,54 +89,75 @@ impl Pool {
         [Tier::Lite, Tier::Flash, Tier::Pro].into_iter().filter_map(line).collect()
     }
 
-    fn state_of(&self, key: &Key, moment: Moment) -> (KeyState, Option<UnixMs>, String) {
-        if !key.row.dead.is_empty() {
-            return (KeyState::Dead, None, key.row.dead.clone());
+    fn state_of(&self, key: &Key, moment: Moment) -> (KeyState, Option<UnixMs>, Vec<KeyHold>) {
+        let whole = |why, word: &str, until_ms| {
+            vec![KeyHold { models: Vec::new(), why, word: word.to_owned(), until_ms }]
+        };
+        let row = &key.row;
+        if !row.dead.is_empty() {
+            return (KeyState::Dead, None, whole(Hold::Dead, &row.dead, None));
         }
-        if key.row.parked {
-            return (KeyState::Parked, None, "parked by the operator".to_owned());
+        if row.parked {
+            return (KeyState::Parked, None, whole(Hold::Parked, "", None));
         }
-        if key.row.resting_until_ms > moment.now_ms {
-            let reason = format!("{}, to be looked at", key.row.rest_reason);
-            return (KeyState::Resting, Some(key.row.resting_until_ms), reason);
+        if row.resting_until_ms > moment.now_ms {
+            let until_ms = Some(row.resting_until_ms);
+            let holds = whole(Hold::Doubted, &row.rest_reason, until_ms);
+            return (KeyState::Resting, until_ms, holds);
         }
         if self.pause.until_ms > moment.now_ms {
-            let reason = "the whole pool pauses: many projects were refused at once".to_owned();
-            return (KeyState::Resting, Some(self.pause.until_ms), reason);
+            let until_ms = Some(self.pause.until_ms);
+            return (KeyState::Resting, until_ms, whole(Hold::Storm, "", until_ms));
         }
         let mut ready = false;
-        let mut soonest: Option<(UnixMs, Reason)> = None;
-        let mut reasons = Vec::new();
+        let mut soonest: Option<(UnixMs, Hold)> = None;
+        let mut holds: Vec<KeyHold> = Vec::new();
         for model in self.models_in_use() {
-            let Some(known) = self.models.get(model) else { continue };
-            let pair = self.pair_of(self.pair_at(key.project, model));
-            let limits = self.limits_of(pair, model);
-            let cap = limits.rpd.map(|rpd| self.settings.share_of(rpd, Role::Owner));
-            let (until_ms, reason, text) = match pair.left(limits, cap, 1, moment) {
-                Err(blocked) => (blocked.until_ms, blocked.reason, why(blocked.reason)),
-                Ok(_) if known.bench.until_ms > moment.now_ms => {
-                    (known.bench.until_ms, Reason::Guess, known.bench.reason)
-                }
-                Ok(_) => {
-                    ready = true;
-                    continue;
-                }
+            let Some((until_ms, why)) = self.held(key, model, moment) else {
+                ready = true;
+                continue;
             };
-            reasons.push(format!("{}: {text}", known.name));
+            let name = self.models.get(model).map(|model| model.name.clone()).unwrap_or_default();
+            let same = |hold: &&mut KeyHold| hold.why == why && hold.until_ms == Some(until_ms);
+            match holds.iter_mut().find(same) {
+                Some(hold) => hold.models.push(name),
+                None => holds.push(KeyHold {
+                    models: vec![name],
+                    why,
+                    word: String::new(),
+                    until_ms: Some(until_ms),
+                }),
+            }
             // A model closed to the project comes back last, if ever.
-            let rank = (reason.is_state(), until_ms);
-            if soonest.is_none_or(|(ms, why)| rank < (why.is_state(), ms)) {
-                soonest = Some((until_ms, reason));
+            let rank = (is_state(why), until_ms);
+            if soonest.is_none_or(|(ms, why)| rank < (is_state(why), ms)) {
+                soonest = Some((until_ms, why));
             }
         }
-        let text = reasons.join("; ");
         match soonest {
-            _ if ready => (KeyState::Ready, None, text),
-            Some((until_ms, reason)) if reason == Reason::Day || reason.is_state() => {
-                (KeyState::Spent, Some(until_ms), text)
+            _ if ready => (KeyState::Ready, None, holds),
+            Some((until_ms, why)) if why == Hold::Day || is_state(why) => {
+                (KeyState::Spent, Some(until_ms), holds)
             }
-            Some((until_ms, _)) => (KeyState::Resting, Some(until_ms), text),
-            None => (KeyState::Ready, None, text),
+            Some((until_ms, _)) => (KeyState::Resting, Some(until_ms), holds),
+            None => (KeyState::Ready, None, holds),
+        }
+    }
+
+    /// Until when and why the model is not open to the key; `None` when it is.
+    fn held(&self, key: &Key, model: usize, moment: Moment) -> Option<(UnixMs, Hold)> {
+        let known = self.models.get(model)?;
+        let pair = self.pair_of(self.pair_at(key.project, model));
+        let limits = self.limits_of(pair, model);
+        let cap = limits.rpd.map(|rpd| self.settings.share_of(rpd, Role::Owner));
+        match pair.left(limits, cap, 1, moment) {
+            Err(blocked) => Some((blocked.until_ms, blocked.reason.hold())),
+            Ok(_) if known.bench.until_ms > moment.now_ms => {
+                let unknown = known.bench.reason == "unknown";
+                let why = if unknown { Hold::Unknown } else { Hold::Overloaded };
+                Some((known.bench.until_ms, why))
+            }
+            Ok(_) => None,
         }
     }
 
@@ -171,6 +184,11 @@ impl Pool {
             None => format!("key {}", first.map_or(0, number)),
         }
     }
+}
+
+/// Not a matter of time.
+fn is_state(why: Hold) -> bool {
+    matches!(why, Hold::Nothing | Hold::Closed)
 }
 
 /// When `used` of a day reaches `cap` at the rate of the day so far; `None` when it lasts.

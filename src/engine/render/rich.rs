@@ -266,7 +266,9 @@ impl Writer {
 
     fn math(&mut self, mark: &str, text: &str) {
         let risky = |c: char| matches!(c, '`' | '<' | '&' | '$') || needs_cleaning(c);
-        if text.contains(risky) || text.contains('\n') || (self.in_table && text.contains('|')) {
+        // Where mathematics is not known, a link in it would be one.
+        let links = text.contains("](") || text.contains('\n');
+        if text.contains(risky) || links || (self.in_table && text.contains('|')) {
             self.text(mark);
             self.text(text);
             self.text(mark);

@@ -65,6 +65,14 @@ impl Places {
 fn find_cut(flat: &Flat, at: usize, run: usize, room: usize) -> Cut {
     let window_end = flat.text.floor_char_boundary((at + WINDOW_BYTES).min(flat.text.len()));
     let window = flat.text.get(at..window_end).unwrap_or("");
+    // Most answers fit whole: no place has to be looked for.
+    if window_end == flat.text.len() && units(window) <= room {
+        let mut budget = Budget::at(flat, run);
+        budget.enter(window_end);
+        if !budget.is_spent(true) {
+            return Cut { end: window_end, next: window_end };
+        }
+    }
     let mut budget = Budget::at(flat, run);
     let mut places = Places::default();
     let mut used = 0;

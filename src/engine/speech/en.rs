@@ -2,6 +2,7 @@
 
 use super::{KeyState, OwnerStatus, Refusal, Scope, Speech};
 use crate::types::Role;
+use crate::types::status::Hold;
 
 /// Command, description, who sees it.
 pub(super) const COMMANDS: &[(&str, &str, Scope)] = &[
@@ -139,7 +140,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         ),
         Speech::ForgetCancelled => "All right, nothing was deleted.".to_owned(),
         Speech::ButtonOld => "This button is no longer valid. Please send the command again.".to_owned(),
-        Speech::ExportCaption { rows } => format!("Your chat history, {rows} records."),
+        Speech::ExportNewest { rounds } => {
+            format!("Your newest {rounds} questions and answers; older ones do not fit in here.")
+        }
         Speech::ExportEmpty => "There is no history of yours to export yet.".to_owned(),
         Speech::PrivateOnly => "This command works in private chats only. Please send it to me there.".to_owned(),
         Speech::GrantDone { user, role, until } => match until {
@@ -152,7 +155,8 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::KickDone { name } => format!("Ended the group session of {name}; a seat is free."),
         Speech::KickNone => "There is no group session to end. Send /vip to see the seats.".to_owned(),
         Speech::KeysHeader { ready, total } => format!("Keys: {ready} of {total} ready"),
-        Speech::KeyLine { n, group, last4, state, until } => {
+        Speech::KeyLine { n, group, last4, state, until, project, shares_with, inferred } => {
+            let parked = *state == KeyState::Parked;
             let state = match state {
                 KeyState::Ready => "ready",
                 KeyState::Resting => "resting",
@@ -160,8 +164,27 @@ pub(super) fn say(what: &Speech<'_>) -> String {
                 KeyState::Parked => "parked",
                 KeyState::Dead => "dead, please replace",
             };
-            let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-            format!("{n}. [{group}] …{last4} {state}{until}")
+            let until = until.map(|until| format!(", back {until}")).unwrap_or_default();
+            let project = match (*inferred, shares_with.is_empty()) {
+                (true, _) => format!(" · seems to share a project with {shares_with}"),
+                (false, false) => format!(" · project {project}, with {shares_with}"),
+                (false, true) => String::new(),
+            };
+            let revive = if parked { format!(" until /revive {n}") } else { String::new() };
+            format!("{n}. [{group}] …{last4} {state}{until}{revive}{project}")
+        }
+        Speech::KeyHold { models, why, word, until } => {
+            let until = until.map(|until| format!(", back {until}")).unwrap_or_default();
+            let why = match why {
+                Hold::Dead => return refused_key(word).to_owned(),
+                Hold::Doubted => {
+                    return format!("{}; I am having a second look", refused_key(word));
+                }
+                Hold::Parked => return String::new(),
+                Hold::Storm => return "many projects were refused at once, so all keys pause".to_owned(),
+                why => why.text(),
+            };
+            format!("{models}: {why}{until}")
         }
         Speech::ParkDone { n } => format!("Key {n} is set aside. Bring it back with /revive {n}."),
         Speech::ReviveDone { n } => format!("Key {n} is back."),
@@ -210,7 +233,8 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "Your message holds something shaped like a secret key. I hid it before saving, but it is still in this chat: please delete that message, and revoke and replace the key where it was issued.".to_owned()
         }
         Speech::KeyDead { n, last4, why } => format!(
-            "⚠️ Key {n} (…{last4}) is refused by Google: {why}. I no longer use it; please replace it in the settings and send /reload."
+            "⚠️ Key {n} (…{last4}) is refused by Google: {}. I no longer use it; please replace it in the settings and send /reload.",
+            refused_key(why)
         ),
         Speech::KeysAllDead => {
             "🛑 No key works any more, so I can't answer anything. Please replace the keys and send /reload.".to_owned()
@@ -323,5 +347,19 @@ fn refusal(kind: Refusal) -> &'static str {
         Refusal::Other => {
             "The model declined to answer and gave no reason. Please try other words."
         }
+    }
+}
+
+/// Google's reason to refuse a key for good.
+fn refused_key(word: &str) -> &str {
+    match word {
+        "invalid" => "not a valid key",
+        "leaked" => "reported as leaked",
+        "expired" => "expired",
+        "retired" => "a kind of key that Google has retired",
+        "suspended" => "its project is suspended",
+        "disabled" => "its project has the Gemini API switched off",
+        "blocked" => "not allowed to use the Gemini API from here",
+        other => other,
     }
 }

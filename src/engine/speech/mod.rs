@@ -5,6 +5,7 @@
 mod en;
 mod zh;
 
+use crate::types::status::Hold;
 use crate::types::{ChatId, Lang, Role, Tier, UserId};
 
 /// The language for a person: the operator's choice, else the person's Telegram language, else Chinese.
@@ -179,8 +180,8 @@ pub enum Speech<'a> {
     ForgetCancelled,
     /// A button that is no longer good.
     ButtonOld,
-    /// Beside the file.
-    ExportCaption { rows: u64 },
+    /// At the top of a file that leaves out older rounds.
+    ExportNewest { rounds: usize },
     /// Nothing to export.
     ExportEmpty,
     /// A command for private chats.
@@ -200,7 +201,21 @@ pub enum Speech<'a> {
     /// Above the lines of `/keys`.
     KeysHeader { ready: usize, total: usize },
     /// One line of `/keys`.
-    KeyLine { n: usize, group: &'a str, last4: &'a str, state: KeyState, until: Option<&'a str> },
+    KeyLine {
+        n: usize,
+        group: &'a str,
+        last4: &'a str,
+        state: KeyState,
+        until: Option<&'a str>,
+        /// As declared; not said where it was inferred.
+        project: &'a str,
+        /// Numbers of the other keys on it; empty for none.
+        shares_with: &'a str,
+        inferred: bool,
+    },
+    /// What follows in it: why some models (empty: all) are not open to the key; empty when the state
+    /// says it already.
+    KeyHold { models: &'a str, why: Hold, word: &'a str, until: Option<&'a str> },
     /// `/park`
     ParkDone { n: usize },
     /// `/revive`

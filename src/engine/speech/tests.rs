@@ -1,6 +1,7 @@
 //! Every sentence in every language.
 
 use super::{KeyState, OwnerStatus, Scope, Speech, commands, lang_of, say};
+use crate::types::status::Hold;
 use crate::types::{ChatId, Lang, Role, Tier, UserId};
 use std::collections::BTreeSet;
 
@@ -65,7 +66,7 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::ForgetDone { rows: 7 },
         Speech::ForgetCancelled,
         Speech::ButtonOld,
-        Speech::ExportCaption { rows: 7 },
+        Speech::ExportNewest { rounds: 7 },
         Speech::ExportEmpty,
         Speech::PrivateOnly,
         Speech::GrantDone { user, role, until: Some("2027-01-01") },
@@ -130,7 +131,28 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
             last4: "abcd",
             state,
             until: Some("15:00"),
+            project: "mine",
+            shares_with: "2, 3",
+            inferred: state == KeyState::Ready,
         });
+    }
+    for why in [
+        Hold::Minute,
+        Hold::Day,
+        Hold::Spend,
+        Hold::Unexplained,
+        Hold::Nothing,
+        Hold::Closed,
+        Hold::Overloaded,
+        Hold::Unknown,
+        Hold::Storm,
+    ] {
+        every.push(Speech::KeyHold { models: "gemini", why, word: "", until: Some("15:00") });
+    }
+    for word in ["invalid", "leaked", "expired", "retired", "suspended", "disabled", "blocked"] {
+        for why in [Hold::Dead, Hold::Doubted] {
+            every.push(Speech::KeyHold { models: "", why, word, until: None });
+        }
     }
     every.iter().for_each(check);
 }

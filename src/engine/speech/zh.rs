@@ -2,6 +2,7 @@
 
 use super::{KeyState, OwnerStatus, Refusal, Scope, Speech};
 use crate::types::Role;
+use crate::types::status::Hold;
 
 /// Command, description, who sees it.
 pub(super) const COMMANDS: &[(&str, &str, Scope)] = &[
@@ -110,7 +111,9 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::ForgetDone { rows } => format!("已删除本机上你的 {rows} 条记录；Supabase 里如有副本，会在下次同步时删除。这个聊天窗口里的消息需要你自己在 Telegram 里删除。"),
         Speech::ForgetCancelled => "好的，什么都没有删除。".to_owned(),
         Speech::ButtonOld => "这个按钮已经失效了，请重新发送命令。".to_owned(),
-        Speech::ExportCaption { rows } => format!("这是你的聊天记录，共 {rows} 条。"),
+        Speech::ExportNewest { rounds } => {
+            format!("这里是你最近的 {rounds} 轮问答，更早的放不下了。")
+        }
         Speech::ExportEmpty => "还没有你的聊天记录可以导出。".to_owned(),
         Speech::PrivateOnly => "这个命令只能在私聊里用，请私聊我再发一次。".to_owned(),
         Speech::GrantDone { user, role, until } => match until {
@@ -123,7 +126,8 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::KickDone { name } => format!("已结束 {name} 的群聊会话，空出一个席位。"),
         Speech::KickNone => "没有可以结束的群聊会话。发送 /vip 查看席位。".to_owned(),
         Speech::KeysHeader { ready, total } => format!("密钥：共 {total} 个，{ready} 个可用"),
-        Speech::KeyLine { n, group, last4, state, until } => {
+        Speech::KeyLine { n, group, last4, state, until, project, shares_with, inferred } => {
+            let parked = *state == KeyState::Parked;
             let state = match state {
                 KeyState::Ready => "可用",
                 KeyState::Resting => "休息中",
@@ -131,8 +135,32 @@ pub(super) fn say(what: &Speech<'_>) -> String {
                 KeyState::Parked => "已停用",
                 KeyState::Dead => "已失效，请更换",
             };
-            let until = until.map(|until| format!("，到 {until}")).unwrap_or_default();
-            format!("{n}. [{group}] …{last4} {state}{until}")
+            let until = until.map(|until| format!("，{until}恢复")).unwrap_or_default();
+            let project = match (*inferred, shares_with.is_empty()) {
+                (true, _) => format!(" · 似乎与 {shares_with} 号同属一个项目"),
+                (false, false) => format!(" · 项目 {project}，与 {shares_with} 号共用"),
+                (false, true) => String::new(),
+            };
+            let revive = if parked { format!("，用 /revive {n} 恢复") } else { String::new() };
+            format!("{n}. [{group}] …{last4} {state}{until}{revive}{project}")
+        }
+        Speech::KeyHold { models, why, word, until } => {
+            let until = until.map(|until| format!("，{until}恢复")).unwrap_or_default();
+            let why = match why {
+                Hold::Minute => "这一分钟的额度已用完",
+                Hold::Day => "今日额度已用完",
+                Hold::Spend => "已到消费上限",
+                Hold::Unexplained => "被拒绝，未说明原因",
+                Hold::Nothing => "所属项目没有这个模型的额度",
+                Hold::Closed => "不对所属项目开放",
+                Hold::Overloaded => "模型过载",
+                Hold::Unknown => "Gemini 没有这个模型",
+                Hold::Storm => return "许多项目同时被拒绝，所有密钥暂停使用".to_owned(),
+                Hold::Doubted => return format!("{}，正在复查", refused_key(word)),
+                Hold::Dead => return refused_key(word).to_owned(),
+                Hold::Parked => return String::new(),
+            };
+            format!("{models}：{why}{until}")
         }
         Speech::ParkDone { n } => format!("已停用第 {n} 个密钥。用 /revive {n} 恢复。"),
         Speech::ReviveDone { n } => format!("已恢复第 {n} 个密钥。"),
@@ -173,7 +201,10 @@ pub(super) fn say(what: &Speech<'_>) -> String {
             "你的消息里有一段很像密钥的内容，我已在保存前把它遮住。它仍留在聊天里，请删除那条消息，并尽快到签发处作废、换新。".to_owned()
         }
         Speech::KeyDead { n, last4, why } => {
-            format!("⚠️ 第 {n} 个密钥（…{last4}）被 Google 拒绝：{why}。我已停用它，请在设置里更换后发送 /reload。")
+            format!(
+                "⚠️ 第 {n} 个密钥（…{last4}）被 Google 拒绝：{}。我已停用它，请在设置里更换后发送 /reload。",
+                refused_key(why)
+            )
         }
         Speech::KeysAllDead => "🛑 所有密钥都不可用，我已无法回答任何问题。请更换密钥后发送 /reload。".to_owned(),
         Speech::QuotaLow { percent_left, resets } => {
@@ -260,5 +291,19 @@ fn refusal(kind: Refusal) -> &'static str {
         Refusal::Image => "这张图片触发了模型的安全限制，我没法处理。请换一张，或用文字描述。",
         Refusal::Jailbreak => "这条消息被当作绕过规则的尝试拦下了。请直接说出你想问的内容。",
         Refusal::Other => "模型拒绝回答这个问题，也没有说明具体原因。请换个说法再试。",
+    }
+}
+
+/// Google's reason to refuse a key for good.
+fn refused_key(word: &str) -> &str {
+    match word {
+        "invalid" => "密钥无效",
+        "leaked" => "密钥已被报告泄露",
+        "expired" => "密钥已过期",
+        "retired" => "Google 已不再接受这种旧密钥",
+        "suspended" => "所属项目已被封停",
+        "disabled" => "所属项目没有启用 Gemini API",
+        "blocked" => "密钥的限制不允许从这里使用 Gemini API",
+        other => other,
     }
 }

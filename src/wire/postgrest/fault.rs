@@ -209,7 +209,11 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
         if name.is_empty() { code.to_owned() } else { format!("{code} {name}") }
     };
     match code {
-        "57014" => Fault::Shrink { never: false, why: "57014 statement timeout".to_owned() },
+        "57014" => Fault::Shrink {
+            never: false,
+            why: "supabase: its database takes too long (57014): fewer rows are tried next time"
+                .to_owned(),
+        },
         "428C9" => Fault::Generated,
         "42501" => stop(
             "grant",

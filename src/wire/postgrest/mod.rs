@@ -326,7 +326,9 @@ pub fn metadata_as_sent(metadata: &str, id_inside: Option<i64>) -> String {
 }
 
 fn text_or_null(out: &mut String, name: &str, text: Option<&str>, chars_max: usize) {
-    push(out, format_args!(",\"{name}\":"));
+    for part in [",\"", name, "\":"] {
+        out.push_str(part);
+    }
     match as_sent(text, chars_max) {
         Some(text) => json::quote(out, &text),
         None => out.push_str("null"),

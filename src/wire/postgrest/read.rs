@@ -36,7 +36,30 @@ fn rows(body: &[u8]) -> Option<Value> {
 
 /// The `id` of every row, given as number or as text.
 pub fn ids(body: &[u8]) -> Option<Vec<i64>> {
-    rows(body)?.root().list().map(|row| integer(row.at("id"))).collect()
+    plain_ids(body).or_else(|| rows(body)?.root().list().map(|row| integer(row.at("id"))).collect())
+}
+
+/// The same for what PostgREST writes, `[{"id":7}, \n {"id":8}]`, without a tree; `None` for all else.
+fn plain_ids(body: &[u8]) -> Option<Vec<i64>> {
+    let text = std::str::from_utf8(body).ok()?.trim().strip_prefix('[')?.strip_suffix(']')?;
+    if text.trim().is_empty() {
+        return Some(Vec::new());
+    }
+    let id = |row: &str| {
+        row.trim()
+            .strip_prefix("{\"id\":")?
+            .strip_suffix('}')
+            .filter(|id| is_whole(id))?
+            .parse()
+            .ok()
+    };
+    text.split(',').map(id).collect()
+}
+
+/// Whether it is a whole number in JSON's own form, which is narrower than Rust's.
+fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
 }
 
 /// The id that every row got there, by ours inside `metadata`.
@@ -129,4 +152,36 @@ pub fn page_rows(body: &[u8]) -> Option<Value> {
 /// The id of a row of a page.
 pub fn row_id(row: Ref<'_>) -> Option<i64> {
     integer(row.at("id"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_read_however_they_are_written_and_never_guessed() {
+        let cases: [(&str, Option<&[i64]>); 14] = [
+            ("[]", Some(&[])),
+            (" [ \n ] ", Some(&[])),
+            (
+                "[{\"id\":7}, \n {\"id\":9007199254740991}, \n {\"id\":-3}]",
+                Some(&[7, 9_007_199_254_740_991, -3]),
+            ),
+            ("[{\"id\":\"4503599627370497\"},{\"id\":2}]", Some(&[4_503_599_627_370_497, 2])),
+            ("[{\"x\":1,\"id\":5}]", Some(&[5])),
+            ("[{ \"id\" : 5 }]", Some(&[5])),
+            ("[{\"id\":07}]", None),
+            ("[{\"id\":+7}]", None),
+            ("[{\"id\":}]", None),
+            ("[{\"id\":null}]", None),
+            ("[{\"id\":7},]", None),
+            ("[{\"id\":7}", None),
+            ("{\"id\":7}", None),
+            ("<html>", None),
+        ];
+        for (body, wanted) in cases {
+            assert_eq!(ids(body.as_bytes()).as_deref(), wanted, "{body}");
+        }
+        assert!(plain_ids(b"[{\"id\":7}, \n {\"id\":8}]").is_some(), "what PostgREST writes");
+    }
 }

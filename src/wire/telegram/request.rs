@@ -129,10 +129,13 @@ pub fn send_chat_action(lane: Lane, action: &str) -> Request {
     })
 }
 
-/// Ends the waiting circle of a pressed button.
-pub fn answer_callback(id: &str) -> Request {
+/// Ends the waiting circle of a pressed button; `text` is shown for a moment where it is not empty.
+pub fn answer_callback(id: &str, text: &str) -> Request {
     call("answerCallbackQuery", |object| {
         object.str("callback_query_id", id);
+        if !text.is_empty() {
+            object.str("text", text);
+        }
     })
 }
 

@@ -132,7 +132,10 @@ impl World {
         self.core_skew_ms = base_ms - self.now_ms;
         let now = self.core_now();
         core::recover(&mut store, now).map_err(|error| error.to_string())?;
-        Core::with_dice(store, self.config.clone(), false, false, seed, now)
-            .map_err(|error| error.to_string())
+        let mut core = Core::with_dice(store, self.config.clone(), false, false, seed, now)
+            .map_err(|error| error.to_string())?;
+        // SQLite counts the memory of all worlds of the process together.
+        core.measure_by(|_| svs_bot::types::status::SqliteMemory::default());
+        Ok(core)
     }
 }

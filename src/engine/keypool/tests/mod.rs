@@ -81,10 +81,10 @@ fn used(pool: &Pool, model: &str, now: Now) -> u64 {
 
 /// State, minutes until it ends (`-` for never), reason.
 fn state(pool: &Pool, n: usize, now: Now) -> String {
-    let line = pool.list(now).swap_remove(n - 1).line;
+    let line = pool.list(now).swap_remove(n - 1);
     let until =
         line.until_ms.map_or("-".to_owned(), |ms| ((ms - now.unix_ms) / MINUTE_MS).to_string());
-    format!("{} {until} {}", line.state.name(), line.reason)
+    format!("{} {until} {}", line.state.name(), line.reason())
 }
 
 fn quota(window: Window, retry_s: Option<i64>, value: Option<u32>) -> ModelFailure {

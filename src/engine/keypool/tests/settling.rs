@@ -274,7 +274,8 @@ fn keys_of_one_project_are_joined_by_its_day_and_parted_at_midnight() {
     };
     let joined = seen(&pool);
     assert_eq!(joined[0].0, joined[1].0);
-    assert!(joined[0].1 != joined[1].1, "one of the two is inferred: {joined:?}");
+    assert!(joined[0].1 && joined[1].1, "visibly: {joined:?}");
+    assert_eq!(pool.list(at(200_000))[0].shares_with, [2]);
     assert_eq!(joined[2], ("mine".to_owned(), false), "a declared project is left alone");
     let again = Pool::new(settings("-:aaaa -:bbbb -:cccc@mine"), pool.to_rows(), at(200_000));
     assert_eq!(seen(&again), joined, "a restart remembers");
@@ -336,7 +337,7 @@ fn a_refusal_of_a_key_that_is_gone_meanwhile_blames_nobody_else() {
         let bad = ModelFailure::BadKey { why: "invalid" };
         let effects = pool.settle(lease, Err(&bad), at(2_000));
         let out = |pool: &Pool| -> Vec<u32> {
-            let lines = pool.list(at(2_000)).into_iter().map(|view| view.line);
+            let lines = pool.list(at(2_000)).into_iter();
             lines.filter(|line| line.state != KeyState::Ready).map(|line| line.n).collect()
         };
         assert_eq!(out(&pool), Vec::from_iter(blamed), "{why}");
@@ -360,7 +361,7 @@ fn keys_answered_after_the_other_s_day_was_used_up_are_never_joined() {
     let refused = quota(Window::Day, None, Some(20));
     // Six each: one is refused, the two others are answered more than a minute after.
     assert_eq!(ask(&mut pool, &want, at(60_000), Err(&refused)).notices, []);
-    for n in 0..4 {
+    for n in 0..8 {
         ask(&mut pool, &want, at(121_000 + n * 2_000), Ok(&USAGE));
     }
     let rows = pool.to_rows();
@@ -374,5 +375,95 @@ fn keys_answered_after_the_other_s_day_was_used_up_are_never_joined() {
         }
         let of: Vec<_> = pool.list(at(310_000)).into_iter().map(|view| view.project).collect();
         assert_eq!(of.iter().collect::<BTreeSet<_>>().len(), 2, "{of:?}");
+    }
+}
+
+/// Keys aaaa, bbbb … with so many answers each today; those with `!` were refused by the day since.
+fn joined_of(counts: &str) -> String {
+    let names: Vec<String> =
+        ('a'..).take(counts.split(' ').count()).map(|c| c.to_string().repeat(4)).collect();
+    let keys = names.iter().map(|name| format!("-:{name}")).collect::<Vec<_>>().join(" ");
+    let mut settings = settings(&keys);
+    settings.rpm = Limit::Unlimited;
+    settings.flash = vec![FLASH.to_owned()];
+    let mut pool = Pool::new(settings, LedgerRows::default(), NOON);
+    let model = pool.models.iter().position(|model| model.name == FLASH).unwrap();
+    let use_key = |pool: &mut Pool, key: usize, result, now| {
+        let pair = pool.pair_at(pool.keys[key].project, model);
+        let lease = pool.reserve(&Pick { key, model: FLASH.to_owned(), pair }, 100, now);
+        pool.settle(lease, result, now)
+    };
+    let refused = quota(Window::Day, None, Some(20));
+    for (key, count) in counts.split(' ').enumerate() {
+        for n in 0..count.trim_end_matches('!').parse().unwrap() {
+            use_key(&mut pool, key, Ok(&USAGE), at(n));
+        }
+    }
+    for (key, count) in counts.split(' ').enumerate() {
+        if count.ends_with('!') {
+            use_key(&mut pool, key, Err(&refused), at(1_000 + key as i64));
+        }
+    }
+    let lines = pool.list(at(2_000));
+    let letter = |project: &str| -> char {
+        let n: u8 = project.trim_start_matches("key ").parse().unwrap();
+        char::from(b'a' + n - 1)
+    };
+    lines.iter().map(|view| letter(&view.project)).collect()
+}
+
+#[test]
+fn keys_are_joined_when_a_refusal_cannot_be_explained_without_them() {
+    for (counts, wanted, why) in [
+        ("10! 10!", "aa", "together they are the limit"),
+        ("10! 10", "ab", "the other was not refused: it is not set aside by arithmetic"),
+        ("20! 10", "ab", "its own count explains it"),
+        ("16! 16!", "ab", "one project does not have so many"),
+        ("6! 6!", "ab", "somebody else uses it too"),
+        ("10! 10! 1", "aac", "both tens are needed, the one is not"),
+        ("17! 3! 2", "aac", "without seventeen there are five, without three there are nineteen"),
+        ("7! 7! 6!", "aaa", "all three are needed"),
+        ("17! 3! 17! 3!", "abcd", "either of the large ones explains either of the small ones"),
+        ("18! 0! 1", "abc", "nineteen are not the limit"),
+        ("20! 0! 3", "aac", "without the twenty a refusal at nought is not explained"),
+    ] {
+        assert_eq!(joined_of(counts), wanted, "{counts}: {why}");
+    }
+}
+
+#[test]
+fn keys_are_used_evenly_until_a_refusal_puzzles_and_unevenly_from_then_on() {
+    let keys = "-:aaaa -:bbbb -:cccc -:dddd -:eeee@mine -:ffff@yours";
+    let mut pool = pool(keys);
+    pool.settings.rpm = Limit::Unlimited;
+    let want = want(Role::Owner, Tier::Lite);
+    let counts = |pool: &Pool, now| -> Vec<u64> {
+        let lines = pool.quota_view(now).into_iter().filter(|line| line.model == LITE);
+        lines.map(|line| line.used_today).collect()
+    };
+    for n in 0..60 {
+        ask(&mut pool, &want, at(n * 2_000), Ok(&USAGE));
+    }
+    assert_eq!(counts(&pool, NOON), [10; 6], "the key with the most left");
+    let flash = super::want(Role::Owner, Tier::Flash);
+    ask(&mut pool, &flash, at(200_000), Err(&quota(Window::Day, None, Some(20))));
+    let rows = pool.to_rows();
+    assert_eq!(rows.keys.iter().filter(|key| key.puzzled_day > 0).count(), 1);
+    let tomorrow = DAY_MS;
+    for mut pool in [pool.clone(), Pool::new(settings(keys), rows, at(tomorrow))] {
+        pool.settings.rpm = Limit::Unlimited;
+        for n in 0..240 {
+            ask(&mut pool, &want, at(tomorrow + n * 2_000), Ok(&USAGE));
+        }
+        let seen = counts(&pool, at(tomorrow));
+        let (least, most) = (seen[..4].iter().min().unwrap(), seen[..4].iter().max().unwrap());
+        assert!(least * 3 < most * 2, "unevenly, also after a restart: {seen:?}");
+        assert!(seen[4].abs_diff(seen[5]) <= 1, "those declared are used evenly: {seen:?}");
+        let much_later = at(tomorrow + 70 * DAY_MS);
+        for n in 0..60 {
+            let now = Now { unix_ms: much_later.unix_ms + n * 2_000 };
+            ask(&mut pool, &want, now, Ok(&USAGE));
+        }
+        assert_eq!(counts(&pool, much_later), [10; 6], "two months later evenly again");
     }
 }

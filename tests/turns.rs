@@ -1,0 +1,463 @@
+//! The loop without its shell, turn by turn: what a growing answer, its Stop button, a summary and a
+//! refused rich message lead to when the worker's word comes late, badly or not at all. The clock is a
+//! number, so a stall of minutes takes none.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail loudly")]
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use svs_bot::config::{Config, KeySetting, Limit, ReplyFormat, StreamSetting};
+use svs_bot::daemon::core::Core;
+use svs_bot::daemon::event::{AskJob, Asked, Event, Fetched, Job, SendFailure, SetupResult};
+use svs_bot::store::Store;
+use svs_bot::store::outbox::{Kind, Sending};
+use svs_bot::types::model::{Finish, ModelFailure, Reply, Usage};
+use svs_bot::types::{Group, MessageId, Now, Secret, UpdateId, User, UserId};
+use svs_bot::wire::telegram::{TelegramError, read_update};
+
+/// 2026-11-10, 12:00 in California.
+const START_MS: i64 = 1_794_340_800_000;
+const PERSON: i64 = 42;
+
+struct Bench {
+    core: Core,
+    now_ms: i64,
+    update: i64,
+    message: i64,
+    /// Jobs that nobody has reported on, polls and calls without consequences left out.
+    jobs: Vec<Job>,
+    /// Bodies of the calls without consequences.
+    calls: Vec<String>,
+}
+
+impl Bench {
+    fn start(change: fn(&mut Config)) -> Self {
+        let key = |secret: &str| KeySetting {
+            secret: Secret::new(secret),
+            group: Group::A,
+            project: Some(secret.to_owned()),
+        };
+        let mut config = Config {
+            bot_token: Secret::new("123456:turns"),
+            keys: vec![key("key-one"), key("key-two")],
+            key_rpm: Limit::Unlimited,
+            lite_rpd: Limit::Unlimited,
+            key_min_interval_ms: 0,
+            owner_ids: vec![UserId(PERSON)],
+            stream: StreamSetting::Off,
+            supabase: None,
+            http_addr: None,
+            ..Config::sample()
+        };
+        change(&mut config);
+        let store = Store::in_memory().unwrap();
+        let now = Now { unix_ms: START_MS };
+        let core = Core::with_dice(store, config, false, false, &[7; 32], now).unwrap();
+        let mut bench = Self {
+            core,
+            now_ms: START_MS,
+            update: 0,
+            message: 0,
+            jobs: Vec::new(),
+            calls: Vec::new(),
+        };
+        bench.turn([]);
+        bench
+    }
+
+    /// Turns until nothing happens by itself any more.
+    fn turn(&mut self, events: impl IntoIterator<Item = Event>) {
+        let mut events: VecDeque<Event> = events.into_iter().collect();
+        // Ready, keys, and what each of these leads to: far fewer than this.
+        for _ in 0..32 {
+            let turn = self.core.turn(&mut events, Now { unix_ms: self.now_ms }).unwrap();
+            for job in turn.jobs {
+                match job {
+                    Job::Me => {
+                        let user = User {
+                            id: UserId(123_456),
+                            is_bot: true,
+                            username: Some("turns_bot".to_owned()),
+                            first_name: "turns".to_owned(),
+                            language_code: None,
+                        };
+                        events.push_back(Event::Ready(SetupResult::Me(Ok((user, true)))));
+                    }
+                    Job::RemoveWebhook => {
+                        events.push_back(Event::Ready(SetupResult::WebhookGone(Ok(false))));
+                    }
+                    Job::CheckKey { secret } => {
+                        events.push_back(Event::KeyChecked { secret, result: Ok(()) });
+                    }
+                    Job::Call { purpose, request } => {
+                        self.calls.extend(request.body);
+                        events.push_back(Event::Called { purpose, result: Ok(()) });
+                    }
+                    Job::Poll { .. } => {}
+                    other => self.jobs.push(other),
+                }
+            }
+            if events.is_empty() {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    fn after(&mut self, ms: i64) {
+        self.now_ms += ms;
+        self.turn([]);
+    }
+
+    fn update(&mut self, body: &str) {
+        self.update += 1;
+        let json = format!(r#"{{"update_id":{},{body}}}"#, self.update);
+        let incoming = read_update(json.as_bytes()).map_err(|error| error.why);
+        assert!(incoming.is_ok(), "{incoming:?}");
+        let fetched = Fetched { id: UpdateId(self.update), incoming, raw: String::new() };
+        self.turn([Event::Polled(Ok(vec![fetched]))]);
+    }
+
+    fn says(&mut self, text: &str) {
+        self.message += 1;
+        let (message, at_s) = (self.message, self.now_ms / 1_000);
+        let entities = match text.strip_prefix('/') {
+            Some(word) => {
+                let length = word.split(' ').next().map_or(0, str::len) + 1;
+                format!(r#","entities":[{{"type":"bot_command","offset":0,"length":{length}}}]"#)
+            }
+            None => String::new(),
+        };
+        self.update(&format!(
+            r#""message":{{"message_id":{message},"date":{at_s},
+               "chat":{{"id":{PERSON},"type":"private","first_name":"Ann"}},
+               "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}},
+               "text":"{text}"{entities}}}"#
+        ));
+    }
+
+    /// A part of an album, in a private chat.
+    fn shows(&mut self, album: &str, file: &str, caption: &str) {
+        self.message += 1;
+        let (message, at_s) = (self.message, self.now_ms / 1_000);
+        self.update(&format!(
+            r#""message":{{"message_id":{message},"date":{at_s},"media_group_id":"{album}",
+               "chat":{{"id":{PERSON},"type":"private","first_name":"Ann"}},
+               "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}},
+               "photo":[{{"file_id":"{file}","file_unique_id":"{file}","width":9,"height":9,"file_size":99}}],
+               "caption":"{caption}"}}"#
+        ));
+    }
+
+    fn presses(&mut self, data: &str, message: &str) {
+        self.update(&format!(
+            r#""callback_query":{{"id":"77","data":"{data}","chat_instance":"1",{message}
+               "from":{{"id":{PERSON},"is_bot":false,"first_name":"Ann","language_code":"en"}}}}"#
+        ));
+    }
+
+    fn presses_stop(&mut self, draft: i64) {
+        self.update(&format!(
+            r#""stopped_message_generation":{{"chat":{{"id":{PERSON},"type":"private"}},"draft_id":{draft}}}"#
+        ));
+    }
+
+    fn take<T>(&mut self, wanted: impl Fn(Job) -> Result<T, Job>) -> Option<T> {
+        for at in 0..self.jobs.len() {
+            match wanted(self.jobs.remove(at)) {
+                Ok(found) => return Some(found),
+                Err(other) => self.jobs.insert(at, other),
+            }
+        }
+        None
+    }
+
+    fn asked(&mut self) -> Option<AskJob> {
+        self.take(|job| match job {
+            Job::Ask(job) => Ok(*job),
+            other => Err(other),
+        })
+    }
+
+    fn sending(&mut self) -> Option<Sending> {
+        self.take(|job| match job {
+            Job::Send(sending) => Ok(*sending),
+            other => Err(other),
+        })
+    }
+
+    /// The draft or message in which a growing answer is to be shown.
+    fn preview(&mut self) -> Option<String> {
+        self.take(|job| match job {
+            Job::Preview { request, .. } => Ok(request.body.unwrap()),
+            other => Err(other),
+        })
+    }
+
+    fn grows(&mut self, inbox: i64, text: &str) {
+        self.turn([Event::Grown { inbox, text: text.to_owned() }]);
+    }
+
+    fn shown(&mut self, inbox: i64) {
+        self.turn([Event::Previewed { inbox, result: Ok(MessageId(0)) }]);
+    }
+
+    fn answers(&mut self, inbox: i64, result: Result<&str, ModelFailure>) {
+        let result = result.map(|text| Reply {
+            text: text.to_owned(),
+            finish: Finish::Stop,
+            usage: Usage { input: 90, output: 10 },
+            model: "gemini-3.5-flash-lite".to_owned(),
+        });
+        self.turn([Event::Asked(Box::new(Asked { inbox, result, took_ms: 900 }))]);
+    }
+
+    /// Telegram takes everything that is sent, until nothing is for a while; the texts.
+    fn sends_all(&mut self) -> Vec<String> {
+        let mut texts = Vec::new();
+        for _ in 0..5 {
+            while let Some(sending) = self.sending() {
+                texts.push(sending.what.plain.clone());
+                self.sent(sending, Ok(()));
+            }
+            self.after(1_000);
+        }
+        texts
+    }
+
+    fn sent(&mut self, sending: Sending, result: Result<(), TelegramError>) {
+        self.message += 1;
+        let id = MessageId(self.message);
+        let result = result.map(|()| id).map_err(SendFailure::Telegram);
+        // A chat is written to once a second.
+        self.now_ms += 1_500;
+        self.turn([Event::Sent { sending: Box::new(sending), result, took_ms: 50 }]);
+    }
+
+    /// One round: a question, answered and sent.
+    fn round(&mut self, n: usize) -> AskJob {
+        self.says(&format!("question {n}"));
+        let job = self.asked().unwrap();
+        self.answers(job.inbox, Ok(&format!("answer {n}")));
+        assert_eq!(self.sends_all(), [format!("answer {n}")]);
+        job
+    }
+}
+
+fn drafts(config: &mut Config) {
+    config.stream = StreamSetting::Auto;
+}
+
+#[test]
+fn stop_during_a_stall_sends_what_was_shown_at_once_and_what_comes_later_is_not_heard() {
+    for while_showing in [false, true] {
+        let mut bench = Bench::start(drafts);
+        bench.says("tell me");
+        let job = bench.asked().unwrap();
+        bench.after(1_200);
+        bench.grows(job.inbox, "Once upon a time there was ");
+        assert!(bench.preview().unwrap().contains("Once upon a time"));
+        if !while_showing {
+            bench.shown(job.inbox);
+        }
+        // Nothing more comes. The person waits a while, then has enough.
+        bench.after(8_000);
+        bench.presses_stop(job.inbox);
+        assert!(job.cancel.load(Ordering::Relaxed), "the worker ends when it wakes up");
+        if while_showing {
+            assert!(bench.sending().is_none(), "a late draft would follow the answer");
+            bench.shown(job.inbox);
+        }
+        assert_eq!(bench.sends_all(), ["Once upon a time there was"], "{while_showing}");
+        bench.presses_stop(job.inbox);
+        bench.grows(job.inbox, "Once upon a time there was a stall.");
+        bench.answers(job.inbox, Ok("Once upon a time there was a stall."));
+        bench.after(60_000);
+        assert!(bench.jobs.is_empty(), "{:?}", bench.jobs);
+    }
+}
+
+#[test]
+fn stop_before_the_first_word_waits_for_it_and_stop_by_another_chat_does_nothing() {
+    let mut bench = Bench::start(drafts);
+    bench.says("tell me");
+    let job = bench.asked().unwrap();
+    let elsewhere =
+        r#""stopped_message_generation":{"chat":{"id":77,"type":"private"},"draft_id":1}"#;
+    bench.update(elsewhere);
+    assert!(!job.cancel.load(Ordering::Relaxed));
+    bench.presses_stop(job.inbox);
+    assert!(job.cancel.load(Ordering::Relaxed) && bench.sending().is_none());
+    bench.answers(job.inbox, Ok("Once"));
+    assert_eq!(bench.sends_all(), ["Once"]);
+}
+
+#[test]
+fn a_draft_that_does_not_grow_is_shown_again_before_it_vanishes() {
+    let mut bench = Bench::start(drafts);
+    bench.says("tell me");
+    let job = bench.asked().unwrap();
+    bench.after(1_200);
+    bench.grows(job.inbox, "Let me think about that. ");
+    let first = bench.preview().unwrap();
+    bench.shown(job.inbox);
+    // Telegram takes a draft away after 30 s (api-reference A5).
+    for stall in 0..3 {
+        let mut waited_ms = 0;
+        let again = loop {
+            bench.after(1_000);
+            waited_ms += 1_000;
+            assert!(waited_ms < 30_000, "it would have vanished");
+            if let Some(again) = bench.preview() {
+                break again;
+            }
+        };
+        assert_eq!(again, first, "the same draft with the same text");
+        assert!(waited_ms >= 15_000, "{stall}: {waited_ms} ms: not more often than needed");
+        bench.shown(job.inbox);
+    }
+    bench.answers(job.inbox, Ok("Let me think about that. No."));
+    assert_eq!(bench.sends_all(), ["Let me think about that. No."]);
+    bench.after(60_000);
+    assert!(bench.jobs.is_empty(), "{:?}", bench.jobs);
+}
+
+#[test]
+fn a_summary_that_fails_three_times_is_given_up_and_nobody_waits_for_it() {
+    let mut bench = Bench::start(|config| {
+        config.summarise = true;
+        config.rounds = [2; 5];
+    });
+    bench.round(1);
+    bench.round(2);
+    // The rounds are spent: the third question begins a session that follows the first.
+    let third = bench.round(3);
+    assert_eq!(third.turns.len(), 2, "until there is a summary, word for word");
+    for tried in 1..=3 {
+        let summary = (0..120).find_map(|_| {
+            bench.after(1_000);
+            bench.asked()
+        });
+        let summary = summary.unwrap_or_else(|| panic!("try {tried} never came"));
+        assert!(summary.inbox < 0 && summary.text.contains("question 1"), "{}", summary.text);
+        // A question that comes meanwhile is not in its way, nor it in the question's.
+        if tried == 2 {
+            let fourth = bench.round(4);
+            assert!(fourth.turns.iter().any(|(asked, _)| asked == "question 3"));
+        }
+        bench.answers(summary.inbox, Err(ModelFailure::Overloaded));
+        assert!(bench.sending().is_none(), "nobody is told");
+    }
+    for _ in 0..600 {
+        bench.after(1_000);
+        assert!(bench.asked().is_none(), "three tries are enough");
+    }
+    bench.says("question 5");
+    let fifth = bench.asked().unwrap();
+    let heard: Vec<_> = fifth.turns.iter().map(|(asked, _)| asked.as_str()).collect();
+    assert!(!heard.contains(&"question 1"), "dropped, as without the setting: {heard:?}");
+}
+
+#[test]
+fn what_waits_behind_a_refused_rich_message_comes_after_all_parts_of_its_html() {
+    let mut bench = Bench::start(|config| config.reply_format = ReplyFormat::Rich);
+    bench.says("tell me");
+    let job = bench.asked().unwrap();
+    let words = (0..900).map(|n| format!("word{n:03}")).collect::<Vec<_>>().join(" ");
+    bench.answers(job.inbox, Ok(&format!("**begin** {words} end")));
+    let rich = bench.sending().unwrap();
+    assert_eq!(rich.what.kind, Kind::Rich);
+    // While it is on its way, the answer to a command is queued behind it.
+    bench.says("/vip");
+    assert!(bench.sending().is_none(), "one at a time in a chat");
+    bench.sent(rich, Err(TelegramError::MethodUnknown));
+    let texts = bench.sends_all();
+    assert_eq!(texts.len(), 3, "{texts:#?}");
+    let (answer, command) = texts.split_at(texts.len() - 1);
+    assert!(answer[0].starts_with("begin word000"), "{}", answer[0]);
+    assert!(answer.last().unwrap().ends_with("word899 end"));
+    let joined = answer.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(joined, format!("begin {words} end"), "nothing is lost or said twice");
+    assert!(!command[0].contains("word"), "{}", command[0]);
+    // It is not tried again: the next answer is HTML from the start.
+    bench.says("more");
+    let job = bench.asked().unwrap();
+    bench.answers(job.inbox, Ok("**more**"));
+    assert_eq!(bench.sending().unwrap().what.kind, Kind::Send);
+}
+
+#[test]
+fn parts_of_an_album_join_while_it_waits_and_are_questions_of_their_own_after() {
+    let mut bench = Bench::start(|_| {});
+    bench.says("first");
+    let first = bench.asked().unwrap();
+    bench.shows("album", "f1", "what is this?");
+    // Its question waits behind the first one: minutes later there is still room in it.
+    bench.after(180_000);
+    bench.shows("album", "f2", "");
+    bench.answers(first.inbox, Ok("one"));
+    assert_eq!(bench.sends_all(), ["one"]);
+    let album = bench.asked().unwrap();
+    assert_eq!((album.media.len(), album.text.as_str()), (2, "what is this?"));
+    bench.answers(album.inbox, Ok("two pictures"));
+    assert_eq!(bench.sends_all(), ["two pictures"]);
+    // A part that comes when all is said is answered too, with what was said in mind.
+    bench.after(180_000);
+    bench.shows("album", "f3", "");
+    bench.after(5_000);
+    let late = bench.asked().unwrap();
+    assert_eq!(late.media.len(), 1);
+    assert!(late.turns.iter().any(|(_, answered)| answered == "two pictures"), "{:?}", late.turns);
+    bench.answers(late.inbox, Ok("a third"));
+    assert_eq!(bench.sends_all(), ["a third"]);
+}
+
+#[test]
+fn every_pressed_button_is_answered_and_only_one_s_own_do_anything() {
+    let here = r#""message":{"message_id":9,"date":1,"chat":{"id":42,"type":"private"}},"#;
+    let too_old = r#""message":{"message_id":9,"date":0,"chat":{"id":42,"type":"private"}},"#;
+    let elsewhere = r#""message":{"message_id":9,"date":1,"chat":{"id":-7,"type":"group"}},"#;
+    let erased = "Done";
+    for (data, message, said, toast) in [
+        ("forget:yes", here, Some(erased), false),
+        ("forget:yes", too_old, Some(erased), false),
+        ("forget:no", here, Some("Nothing"), false),
+        ("forget:yes", elsewhere, None, true),
+        ("forget:yes", "", None, true),
+        ("of another version", here, None, true),
+        ("", here, None, true),
+    ] {
+        let mut bench = Bench::start(|_| {});
+        bench.round(1);
+        bench.calls.clear();
+        bench.presses(data, message);
+        let answers: Vec<_> =
+            bench.calls.iter().filter(|body| body.contains("callback_query_id")).collect();
+        assert_eq!(answers.len(), 1, "{data}");
+        assert_eq!(answers[0].contains("no longer valid"), toast, "{data} {answers:?}");
+        let texts = bench.sends_all();
+        assert_eq!(texts.len(), usize::from(said.is_some()), "{data} {message}: {texts:?}");
+        bench.says("/export");
+        let export = bench.sending().unwrap().what;
+        let kept = export.kind == Kind::Document;
+        assert_eq!(kept, said != Some(erased), "{data} {message}: {texts:?}");
+    }
+}
+
+#[test]
+fn an_export_is_a_file_for_people_or_for_programs() {
+    let mut bench = Bench::start(|_| {});
+    bench.says("/export");
+    assert!(bench.sends_all()[0].contains("no history"));
+    bench.round(1);
+    for (command, name, begin) in [
+        ("/export", "history.md", "## 20"),
+        ("/export json", "history.json", "{\"complete\":true,\"rounds\":[{"),
+    ] {
+        bench.says(command);
+        let sending = bench.sending().unwrap();
+        assert_eq!((sending.what.kind, sending.what.plain.as_str()), (Kind::Document, name));
+        assert!(sending.what.text.starts_with(begin), "{}", sending.what.text);
+        assert!(sending.what.text.contains("question 1") && sending.what.text.contains("answer 1"));
+        bench.sent(sending, Ok(()));
+    }
+}
