@@ -99,11 +99,10 @@ impl StoreError {
 
     /// Whether the file does not hold what SQLite wrote there.
     pub fn is_damage(&self) -> bool {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
         match self {
             Self::Damaged(_) => true,
             Self::Sql(rusqlite::Error::SqliteFailure(error, _)) => {
-                matches!(error.code, DatabaseCorrupt | NotADatabase)
+                matches!(error.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
             }
             _ => false,
         }
@@ -114,14 +113,16 @@ impl StoreError {
     pub fn blames_data(&self) -> bool {
         match self {
             Self::Sql(error) => blames_data(error),
-            Self::Newer { .. } | Self::Missing(_) | Self::Damaged(_) => false,
-            Self::Io(..) | Self::Refused(..) => false,
+            Self::Newer { .. }
+            | Self::Missing(_)
+            | Self::Damaged(_)
+            | Self::Io(..)
+            | Self::Refused(..) => false,
         }
     }
 }
 
 fn blames_data(error: &rusqlite::Error) -> bool {
-    use rusqlite::ErrorCode;
     match error {
         rusqlite::Error::SqliteFailure(error, _) => matches!(
             error.code,
