@@ -73,21 +73,6 @@ fn worlds_that_once_broke_a_promise_hold() {
 }
 
 #[test]
-fn a_world_beside_others_is_the_world_alone() {
-    let trace = |seed| holds(Plan::of_seed(seed, 2)).trace;
-    let alone = trace(7);
-    let beside = std::thread::scope(|scope| {
-        let others = [8, 9].map(|seed| scope.spawn(move || trace(seed)));
-        let beside = trace(7);
-        for other in others {
-            assert_ne!(other.join().expect("it holds"), beside);
-        }
-        beside
-    });
-    assert_eq!(alone, beside);
-}
-
-#[test]
 fn the_same_seed_is_the_same_world() {
     let plan = Plan::of_seed(7, 2);
     assert_eq!(holds(plan.clone()).trace, holds(plan).trace);
