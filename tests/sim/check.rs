@@ -6,6 +6,7 @@ use crate::world::{QUEUE_MAX, USER_QUEUE_MAX, VIP_SLOTS, WORKERS, World};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use svs_bot::daemon::core::Core;
 use svs_bot::daemon::event::{AskJob, Event};
+use svs_bot::store::inbox::REMEMBER_MS;
 use svs_bot::store::outbox::{Kind, Sending};
 use svs_bot::types::{MINUTE_MS, Now};
 
@@ -30,6 +31,10 @@ struct Question {
 #[derive(Default)]
 pub struct Witness {
     wrote: BTreeMap<i64, Wrote>,
+    /// Updates that were in the rows when Telegram was told to forget them.
+    kept: BTreeSet<i64>,
+    /// The earliest and the latest that the bot's clock has shown.
+    clock_ms: Option<(i64, i64)>,
     /// By the row of the inbox.
     questions: BTreeMap<i64, Question>,
     last_row: i64,
@@ -236,6 +241,7 @@ impl Witness {
         if found != 1 {
             return Err(format!("update {update} is confirmed and not in the rows"));
         }
+        self.kept.insert(update);
         Ok(())
     }
 
@@ -247,6 +253,8 @@ impl Witness {
         _telegram: &Telegram,
     ) -> Result<(), String> {
         self.turns += 1;
+        let (first, last) = self.clock_ms.unwrap_or((now.unix_ms, now.unix_ms));
+        self.clock_ms = Some((first.min(now.unix_ms), last.max(now.unix_ms)));
         self.take_new_questions(core)?;
         let in_hand: BTreeMap<&str, usize> = core.in_hand().into_iter().collect();
         for (name, most) in [("asking", WORKERS), ("sending", 8), ("calls", 9)] {
@@ -355,10 +363,11 @@ impl Witness {
                 return Err(format!("question {row} never got its answer: {question:?}"));
             }
         }
+        // Finished rows are forgotten after days, which a clock that runs ahead makes of hours.
+        let forgets = self.clock_ms.is_some_and(|(first, last)| last - first > REMEMBER_MS);
         for (update, wrote) in &self.wrote {
             let found = count(core, "SELECT count(*) FROM inbox WHERE update_id = ?1", &[*update])?;
-            // Finished rows are forgotten after days; none of these worlds lasts so long.
-            if found != 1 {
+            if found != 1 && !(found == 0 && forgets && self.kept.contains(update)) {
                 return Err(format!("update {update} of {} was lost", wrote.user));
             }
         }

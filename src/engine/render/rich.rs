@@ -292,13 +292,15 @@ impl Writer {
     }
 
     fn end_code(&mut self) {
-        let Some((name, code)) = self.code.take() else { return };
+        let Some((name, mut code)) = self.code.take() else { return };
+        // Before the fence is measured: a sign between two backticks would keep them apart.
+        code.retain(|c| matches!(c, '\t' | '\n') || !needs_cleaning(c));
         let fence = "`".repeat(longest_run(&code).max(2) + 1);
         self.out.push_str(&fence);
         self.out.push_str(&name);
         for line in code.trim_end().lines() {
             self.line();
-            self.out.extend(line.chars().filter(|c| *c == '\t' || !needs_cleaning(*c)));
+            self.out.push_str(line);
             if self.is_too_long() {
                 return;
             }
