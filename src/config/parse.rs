@@ -436,7 +436,7 @@ fn quiet_hours(reader: &mut Reader<'_>, environment: &Environment) -> Option<Qui
         let is_short = (1..=2).contains(&hour.len()) && minute.len() == 2;
         let (hour, minute) = (value::whole(hour)?, value::whole(minute)?);
         let is_time = is_short && hour < 24 && minute < 60;
-        u32::try_from(hour * 60 + minute).ok().filter(|_| is_time)
+        is_time.then(|| u32::try_from(hour * 60 + minute).ok()).flatten()
     };
     let read = |text: &str| {
         let (from, rest) = text.split_once('-')?;

@@ -20,6 +20,8 @@ const MARKS_MAX: usize = 50;
 const NAMED_AHEAD: i64 = 100_000;
 /// Fact: rows of a batch that the last run ended with, where that were fewer than the settings allow.
 const ROWS_NOW: &str = "sync_rows_now";
+/// Why a row is set aside that was accepted and is not there.
+const SWALLOWED: &str = "accepted and not there: look for a trigger or rule that drops rows";
 /// Fact: until when requests of unknown outcome may still commit.
 const UNSURE_UNTIL: &str = "sync_unsure_until_ms";
 
@@ -341,9 +343,18 @@ impl SyncRun {
         };
         let (mut ours, mut others) = (Vec::with_capacity(claimed.len()), Vec::new());
         for row in claimed {
-            let mut is_ours = true;
-            if let Some(mark) = marks.iter().find(|mark| mark.id == row.remote_id) {
-                rows::with_row(db, row.id, &mut |here| is_ours = same(mark, here, row.fresh))?;
+            let mut is_ours = too_large;
+            match marks.iter().find(|mark| mark.id == row.remote_id) {
+                Some(mark) => {
+                    rows::with_row(db, row.id, &mut |here| is_ours = same(mark, here, row.fresh))?;
+                }
+                None if too_large => {}
+                None => {
+                    // Neither taken nor there: nothing proves that it ever arrived.
+                    rows::park_history(db, row, SWALLOWED)?;
+                    self.report.name_parked(Table::History, &row.id.to_string(), SWALLOWED);
+                    continue;
+                }
             }
             if is_ours { ours.push(*row) } else { others.push(row.id) }
         }

@@ -23,9 +23,12 @@ use registry::Pairs;
 use report::{Report, Trouble};
 
 /// How long the lease lasts unless renewed.
-const LEASE_MS: i64 = 120 * SECOND_MS;
+const LEASE_MS: i64 = 200 * SECOND_MS;
 /// What is left of it at least when a step begins: longer than one request and one pause together.
-const LEASE_LEFT_MS: i64 = 90 * SECOND_MS;
+const LEASE_LEFT_MS: i64 = 170 * SECOND_MS;
+/// The longest that a request takes from connecting to its last byte: some seconds to connect, and
+/// [`postgrest::TIMEOUT_MS`] for each of sending head and body, and receiving head and body.
+const REQUEST_MS: i64 = 10 * SECOND_MS + 4 * postgrest::TIMEOUT_MS.cast_signed();
 /// Longest pause inside a run; what asks for more ends the run.
 const PAUSE_MS_MAX: i64 = 30 * SECOND_MS;
 /// First pause after a failure; doubles.
@@ -47,7 +50,7 @@ pub const GENERATED: &str = "sync_generated_ids";
 const STATEMENT_MS: i64 = MINUTE_MS;
 // A request leaves with this much of the lease left, or, when it overtakes one, with a request less.
 const _: () = assert!(STATEMENT_MS + PAUSE_MS_MAX <= LEASE_LEFT_MS);
-const _: () = assert!(STATEMENT_MS + postgrest::TIMEOUT_MS.cast_signed() <= LEASE_LEFT_MS);
+const _: () = assert!(STATEMENT_MS + REQUEST_MS <= LEASE_LEFT_MS);
 
 /// How a run is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,7 +227,9 @@ impl SyncRun {
     /// says of single rows does not touch it.
     pub fn overtake(&mut self, reply: &Reply) -> Option<Request> {
         let is_done = matches!(reply, Ok(reply) if (200..300).contains(&reply.status));
-        if !is_done || self.behind.is_some() {
+        // Only a batch may be overtaken: what else is under way would be judged by the batch's own reply.
+        let is_batch = matches!(self.flight, Flight::History(_));
+        if !is_done || !is_batch || self.behind.is_some() {
             return None;
         }
         let request = self.hand_out_ready()?;

@@ -34,6 +34,8 @@ struct Remote {
     own_times: bool,
     late: Vec<Request>,
     poison: Option<&'static str>,
+    /// A trigger drops this one without a word.
+    swallows: Option<&'static str>,
     requests: usize,
 }
 
@@ -104,6 +106,9 @@ impl Remote {
                 }
                 let mut new = Vec::new();
                 for (id, text) in rows {
+                    if self.swallows == Some(text.as_str()) {
+                        continue;
+                    }
                     if let std::collections::btree_map::Entry::Vacant(free) = self.rows.entry(id) {
                         free.insert(text);
                         new.push(format!("{{\"id\":{id}}}"));
@@ -441,4 +446,40 @@ fn a_row_too_large_to_be_read_back_is_known_by_its_number() {
     )
     .unwrap();
     assert_eq!((report.history.already, report.history.pending), (5, 0), "{report:?}");
+}
+
+#[test]
+fn a_row_that_is_accepted_and_not_there_is_set_aside() {
+    let mut store = store_with(&texts(5));
+    let swallowed: &'static str = texts(5)[2].clone().leak();
+    let mut remote = Remote { swallows: Some(swallowed), ..Remote::default() };
+    let report = run(&mut store, options(2), &mut remote, &mut || Meets::Nothing);
+    assert_eq!(remote.rows.len(), 4);
+    assert_eq!((report.history.sent, report.history.already, report.history.parked), (4, 0, 1));
+}
+
+#[test]
+fn a_batch_overtakes_another_batch_and_nothing_else() {
+    let store = store_with(&texts(9));
+    let mut run = SyncRun::new(options(3));
+    let now = Now { unix_ms: 1_000_000 };
+    let Step::Call(first) = run.next(&store.db, now, 1).unwrap() else { panic!("no batch") };
+    run.prepare(&store.db, Durability::Disk, now, 1).unwrap();
+    let done = |body: &str| {
+        Ok(Response { status: 201, body: body.as_bytes().to_vec(), ..Response::default() })
+    };
+    let refused: Reply = Ok(Response { status: 503, ..Response::default() });
+    assert_eq!(run.overtake(&refused), None, "what was refused is settled first");
+    let second =
+        run.overtake(&done("[]")).expect("the next batch goes before the reply is settled");
+    assert_ne!(first.body, second.body);
+    assert_eq!(run.overtake(&done("[]")), None, "one reply at a time is unsettled");
+    // None of the first batch was new: it is read back before anything else may be sent.
+    run.settle(&store.db, &done("[]"), now, 1).unwrap();
+    run.settle(&store.db, &refused, now, 1).unwrap();
+    let later = Now { unix_ms: now.unix_ms + 60_000 };
+    let Step::Call(marks) = run.next(&store.db, later, 1).unwrap() else { panic!("no reading") };
+    assert_eq!(marks.method, Method::Get);
+    run.prepare(&store.db, Durability::Disk, later, 1).unwrap();
+    assert_eq!(run.overtake(&done("[]")), None, "a reading is not overtaken");
 }
