@@ -27,14 +27,10 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
-/// How often a [`LogKeeper`] looks for what was written while it worked.
-const LOG_PASSES_MAX: u32 = 4;
 /// Page cache: negative = KiB.
 const CACHE_KIB: i64 = 512;
 /// Pages in the log after which [`Store::checkpoint_rarely`] works it in; SQLite's own number is 1000.
 const RARE_CHECKPOINT_PAGES: i64 = 4_000;
-/// Bytes written after which a [`LogKeeper`] should work the log in: half of the above.
-pub const LOG_BYTES: usize = 8 * 1024 * 1024;
 /// Prepared statements kept; the loop uses about a hundred, and one that falls out is parsed and planned
 /// again at each use (about a seventh of a profile's samples under load when there was room for 64).
 const STATEMENTS_MAX: usize = 160;
@@ -304,22 +300,6 @@ impl Store {
         Ok(self.db.pragma_update(None, "wal_autocheckpoint", RARE_CHECKPOINT_PAGES)?)
     }
 
-    /// A second connection to the same file; `None` where there is no file.
-    ///
-    /// # Errors
-    /// As SQLite says.
-    pub fn log_keeper(&self) -> Result<Option<LogKeeper>> {
-        let Some(path) = self.db.path().filter(|path| !path.is_empty()) else { return Ok(None) };
-        let db = Connection::open_with_flags(
-            path,
-            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-        )?;
-        db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
-        // A connection that has read nothing does not know that there is a log.
-        check_version(&db)?;
-        Ok(Some(LogKeeper { db }))
-    }
-
     /// Rows that this connection has changed in its life; the same before and after a transaction that
     /// wrote nothing, and so has nothing to bring to the disk.
     pub fn changes(&self) -> u64 {
@@ -335,40 +315,6 @@ impl Store {
         work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         work(&self.db)
-    }
-}
-
-/// The log after it was worked in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogWork {
-    /// Pages in it.
-    pub pages: i64,
-    /// How many of them are in the database.
-    pub worked_in: i64,
-}
-
-/// Works the log into the database beside a writer that goes on, so that none of its commits has to.
-pub struct LogKeeper {
-    db: Connection,
-}
-
-impl LogKeeper {
-    /// Most of the log first, then what was written meanwhile, until nothing was: then the log begins anew.
-    /// No writer ever waits for it, nor it for a reader, as Litestream is one all the time.
-    ///
-    /// # Errors
-    /// As SQLite says; what could not be done now can be done another time.
-    pub fn work(&self) -> Result<LogWork> {
-        let mut done = LogWork::default();
-        for _ in 0..LOG_PASSES_MAX {
-            done = self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-                Ok(LogWork { pages: row.get(1)?, worked_in: row.get(2)? })
-            })?;
-            if done.worked_in >= done.pages {
-                break;
-            }
-        }
-        Ok(done)
     }
 }
 
@@ -390,40 +336,5 @@ fn migrate(db: &mut Connection) -> Result<()> {
         tx.execute_batch(sql)?;
         tx.pragma_update(None, "user_version", u32::try_from(version + 1).unwrap_or(u32::MAX))?;
         tx.commit()?;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_keeper_works_in_what_another_connection_writes() {
-        let dir = std::env::temp_dir().join(format!("svs-log-keeper-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        let mut store = Store::open(&dir).unwrap();
-        let keeper = store.log_keeper().unwrap().unwrap();
-        let write = |store: &mut Store, bytes: i64| {
-            store
-                .write(Durability::Process, |tx| {
-                    tx.execute(
-                        "INSERT INTO meta (key, value) VALUES (hex(randomblob(8)), hex(zeroblob(?1)))",
-                        [bytes],
-                    )?;
-                    Ok(())
-                })
-                .unwrap();
-        };
-        write(&mut store, 200_000);
-        let first = keeper.work().unwrap();
-        assert!(first.pages > 90 && first.worked_in == first.pages, "{first:?}");
-        // It begins anew, so the next write is all there is in it.
-        write(&mut store, 10);
-        let second = keeper.work().unwrap();
-        assert!(second.pages < 10 && second.worked_in == second.pages, "{second:?}");
-        drop((store, keeper));
-        std::fs::remove_dir_all(&dir).unwrap();
-        assert!(Store::in_memory().unwrap().log_keeper().unwrap().is_none());
     }
 }

@@ -4,7 +4,7 @@
 
 use super::report::Report;
 use super::{Options, Step, SyncRun};
-use crate::store::{Durability, LOG_BYTES, LogKeeper, Result, Store};
+use crate::store::{Durability, Result, Store};
 use crate::types::Now;
 use crate::wire::{NetError, NetErrorKind, Request, Response};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -36,8 +36,6 @@ pub type Reply = std::result::Result<Response, NetError>;
 pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> Result<Report> {
     store.checkpoint_rarely()?;
     let Outside { call, now, wait, dice, tell } = outside;
-    // Without one, the writer works the log in by itself.
-    let keeper = store.log_keeper().unwrap_or_default();
     let mut run = SyncRun::new(options);
     std::thread::scope(|scope| -> Result<()> {
         let (requests, orders) = sync_channel::<Request>(1);
@@ -51,14 +49,7 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
                 }
             }
         });
-        let (keep, orders) = sync_channel(1);
-        scope.spawn(move || {
-            for () in orders {
-                // What it could not do now, it or the writer does later.
-                let _ = keeper.as_ref().map(LogKeeper::work);
-            }
-        });
-        let mut line = Line { requests, replies, keep, unkept_bytes: 0 };
+        let mut line = Line { requests, replies };
         loop {
             let (at, die) = (now(), dice());
             match store.write(Durability::Disk, |db| run.next(db, at, die))? {
@@ -73,14 +64,11 @@ pub fn drive(store: &mut Store, options: Options, outside: &mut Outside<'_>) -> 
     Ok(run.report)
 }
 
-/// This side of the threads: of the one that makes the calls, and of the one that keeps the log small.
+/// This side of the thread that makes the calls.
 struct Line {
     requests: SyncSender<Request>,
     /// The body of the request comes back to be written in again.
     replies: Receiver<(String, Reply)>,
-    keep: SyncSender<()>,
-    /// Bytes of rows sent since the log was last worked in; about as many are written when they have arrived.
-    unkept_bytes: usize,
 }
 
 impl Line {
@@ -90,13 +78,8 @@ impl Line {
         request: Request,
         work: impl FnOnce() -> Result<()>,
     ) -> Result<(String, Reply)> {
-        self.unkept_bytes += request.body.as_ref().map_or(0, String::len);
         let taken = self.requests.send(request);
         let worked = work();
-        // When it is still busy with the last time, it is told with the next request.
-        if self.unkept_bytes >= LOG_BYTES && self.keep.try_send(()).is_ok() {
-            self.unkept_bytes = 0;
-        }
         let reply = taken.ok().and_then(|()| self.replies.recv().ok());
         worked?;
         // The other thread broke off; its panic is handed on when the run has ended.
