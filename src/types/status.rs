@@ -61,6 +61,8 @@ pub enum Hold {
     Overloaded,
     /// Nobody knows a model of that name.
     Unknown,
+    /// Keys that may share its project were refused for today one after the other: it is tried more rarely.
+    HeldBack,
     /// Many projects were refused at once: the whole pool pauses.
     Storm,
     /// Refused once after it had worked; it is being looked at.
@@ -83,6 +85,7 @@ impl Hold {
             Self::Closed => "the model is closed to the project",
             Self::Overloaded => "overloaded",
             Self::Unknown => "unknown to gemini",
+            Self::HeldBack => "tried rarely: others that may share its project were used up",
             Self::Storm => "the whole pool pauses: many projects were refused at once",
             Self::Doubted => "to be looked at",
             Self::Parked => "parked by the operator",

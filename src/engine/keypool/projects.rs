@@ -87,7 +87,10 @@ impl Pool {
         let agree = group.iter().all(|(one, _)| {
             group.iter().all(|(other, _)| one == other || self.may_share(*one, *other))
         });
-        if !agree || sum(&group) > limit + SLACK + limit / SLACK_ONE_IN {
+        // Part of an explanation is none: what is missing may be somebody else's use.
+        let explained =
+            enough <= sum(&group) && sum(&group) <= limit + SLACK + limit / SLACK_ONE_IN;
+        if !agree || !explained {
             return Vec::new();
         }
         let Some((target, _)) = group.iter().copied().max_by_key(|(_, count)| *count) else {

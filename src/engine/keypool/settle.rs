@@ -356,7 +356,9 @@ impl Pool {
         let refusal = Refusal { at_ms: now_ms, pair: at, day, quiet, limit };
         self.remember_refusal(refusal);
         if day {
-            self.hold_by(key, model, quiet, moment);
+            // Few requests with many tokens, or a limit that nobody knows, are no riddle.
+            let puzzling = quiet && !hit.tokens && limits.rpd.is_some();
+            self.hold_by(key, model, puzzling, moment);
         }
         // Keys that turn out to share a project are one project to the storm guard.
         let mut notices = self.join_by(&refusal, moment);

@@ -158,6 +158,9 @@ impl Pool {
                 let why = if unknown { Hold::Unknown } else { Hold::Overloaded };
                 Some((known.bench.until_ms, why))
             }
+            Ok(_) if known.held_until_ms > moment.now_ms && !key.declared => {
+                Some((known.held_until_ms, Hold::HeldBack))
+            }
             Ok(_) => None,
         }
     }

@@ -145,6 +145,7 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Hold::Closed,
         Hold::Overloaded,
         Hold::Unknown,
+        Hold::HeldBack,
         Hold::Storm,
     ] {
         every.push(Speech::KeyHold { models: "gemini", why, word: "", until: Some("15:00") });

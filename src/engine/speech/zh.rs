@@ -155,6 +155,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
                 Hold::Closed => "不对所属项目开放",
                 Hold::Overloaded => "模型过载",
                 Hold::Unknown => "Gemini 没有这个模型",
+                Hold::HeldBack => "可能同属一个项目的密钥今日已用完，暂时少用",
                 Hold::Storm => return "许多项目同时被拒绝，所有密钥暂停使用".to_owned(),
                 Hold::Doubted => return format!("{}，正在复查", refused_key(word)),
                 Hold::Dead => return refused_key(word).to_owned(),

@@ -420,6 +420,7 @@ fn keys_are_joined_when_a_refusal_cannot_be_explained_without_them() {
         ("20! 10", "ab", "its own count explains it"),
         ("16! 16!", "ab", "one project does not have so many"),
         ("6! 6!", "ab", "somebody else uses it too"),
+        ("6! 6! 8", "abc", "the two alone do not explain it, and the third was not refused"),
         ("10! 10! 1", "aac", "both tens are needed, the one is not"),
         ("17! 3! 2", "aac", "without seventeen there are five, without three there are nineteen"),
         ("7! 7! 6!", "aaa", "all three are needed"),
