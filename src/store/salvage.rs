@@ -1,7 +1,7 @@
 //! Owns: a damaged database: found out at the start, set aside, and what can be read of it saved.
 //! May not: delete anything that was the bot's; take a refusal of the disk for damage.
 //! Invariant: killed anywhere, the next start finds either the damaged file in its place, or the saved
-//! one whole under [`SAVED_NAME`].
+//! one whole under `svs-bot.db.saved`.
 
 use super::{FILE_NAME, MIGRATIONS, Result, Store, StoreError, blames_data, meta, names, private};
 use crate::types::{Now, SECOND_MS};

@@ -290,8 +290,10 @@ impl SyncRun {
             take_ids(&mut new, &read::named_ids(&response.body).unwrap_or_default());
         }
         self.report.history.sent += count(&new);
+        if !new.is_empty() {
+            self.refused = 0;
+        }
         self.cursor.arrived.append(&mut new);
-        self.refused = 0;
         self.cursor.size.accepted(claimed.len());
         self.cursor.found_there.extend(found);
         Ok(Ok(()))
@@ -307,13 +309,18 @@ impl SyncRun {
         self.refused += 1;
         rows::park_history(db, row, why)?;
         self.report.name_parked(Table::History, &row.id.to_string(), why);
-        if self.refused >= REFUSED_MAX {
-            let why = format!(
-                "supabase: `chat_history` refuses every row ({why}): look at its constraints and triggers, then run `svs-bot sync --retry-parked`"
-            );
-            return Ok(Err(Fault::Stop { kind: "refused", why, all: false }));
+        Ok(self.blame_table(why))
+    }
+
+    /// After many rows in a row that did not get in, the table is to blame and the run is over for it.
+    fn blame_table(&self, why: &str) -> std::result::Result<(), Fault> {
+        if self.refused < REFUSED_MAX {
+            return Ok(());
         }
-        Ok(Ok(()))
+        let why = format!(
+            "supabase: `chat_history` refuses every row ({why}): look at its constraints and triggers, then run `svs-bot sync --retry-parked`"
+        );
+        Err(Fault::Stop { kind: "refused", why, all: false })
     }
 
     /// Rows that were there already: ours from an earlier request, or, after an old backup was
@@ -353,6 +360,7 @@ impl SyncRun {
                     // Neither taken nor there: nothing proves that it ever arrived.
                     rows::park_history(db, row, SWALLOWED)?;
                     self.report.name_parked(Table::History, &row.id.to_string(), SWALLOWED);
+                    self.refused += 1;
                     continue;
                 }
             }
@@ -370,7 +378,7 @@ impl SyncRun {
                 rows::history_unname(db, id)?;
             }
         }
-        Ok(Ok(()))
+        Ok(self.blame_table(SWALLOWED))
     }
 
     /// Rows of unknown outcome in a table that refuses explicit ids: looked up by the id inside

@@ -34,7 +34,7 @@ struct Remote {
     own_times: bool,
     late: Vec<Request>,
     poison: Option<&'static str>,
-    /// A trigger drops this one without a word.
+    /// A trigger drops what begins like this without a word.
     swallows: Option<&'static str>,
     requests: usize,
 }
@@ -106,7 +106,7 @@ impl Remote {
                 }
                 let mut new = Vec::new();
                 for (id, text) in rows {
-                    if self.swallows == Some(text.as_str()) {
+                    if self.swallows.is_some_and(|start| text.starts_with(start)) {
                         continue;
                     }
                     if let std::collections::btree_map::Entry::Vacant(free) = self.rows.entry(id) {
@@ -456,6 +456,12 @@ fn a_row_that_is_accepted_and_not_there_is_set_aside() {
     let report = run(&mut store, options(2), &mut remote, &mut || Meets::Nothing);
     assert_eq!(remote.rows.len(), 4);
     assert_eq!((report.history.sent, report.history.already, report.history.parked), (4, 0, 1));
+    // One that drops everything does not empty the backlog.
+    let mut store = store_with(&texts(500));
+    let mut remote = Remote { swallows: Some(""), ..Remote::default() };
+    let report = run(&mut store, options(10), &mut remote, &mut || Meets::Nothing);
+    assert!((20..60).contains(&report.history.parked), "{}", report.history.parked);
+    assert!(report.error.is_some_and(|it| it.stop && it.text.contains("refuses every row")));
 }
 
 #[test]

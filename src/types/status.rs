@@ -141,6 +141,18 @@ impl KeyLine {
         };
         self.holds.iter().map(one).collect::<Vec<_>>().join("; ")
     }
+
+    /// The reason, and its project where that is more than the key's own: one text for narrow places.
+    pub fn about(&self) -> String {
+        let project = match self.inferred {
+            true => format!("project of {} (inferred)", self.project),
+            false if self.project == format!("key {}", self.n) => String::new(),
+            false => format!("project {}", self.project),
+        };
+        let reason = self.reason();
+        let both = if reason.is_empty() || project.is_empty() { "" } else { "; " };
+        format!("{reason}{both}{project}")
+    }
 }
 
 /// Today's use of one project and model.

@@ -154,7 +154,7 @@ impl Page {
     fn keys(&mut self, keys: &[KeyLine]) {
         let has_dead = keys.iter().any(|key| key.state == KeyState::Dead);
         let note = if has_dead { FOR_DEAD_KEYS } else { "" };
-        let heads = ["", "group", "key", "project", "state", "back", "why"];
+        let heads = ["", "group", "key", "state", "back", "why, project"];
         self.noted_table("Keys", note, &heads, keys, |page, key| {
             let class = match key.state {
                 KeyState::Ready => "good",
@@ -165,11 +165,9 @@ impl Page {
             page.cell(&key.n.to_string());
             page.cell(key.group.label());
             page.cell(&format!("…{}", key.last4));
-            let inferred = if key.inferred { " (inferred)" } else { "" };
-            page.cell(&format!("{}{inferred}", key.project));
             let _ = write!(page.out, "<td class=\"{class}\">{}</td>", key.state.name());
             page.cell(&back);
-            page.cell(&key.reason());
+            page.cell(&key.about());
         });
     }
 

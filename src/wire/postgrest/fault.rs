@@ -211,7 +211,7 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
     match code {
         "57014" => Fault::Shrink {
             never: false,
-            why: "supabase: its database takes too long (57014), even for one row: look at triggers and locks, or raise statement_timeout"
+            why: "supabase: its database takes too long (57014): look at its load, triggers and locks, or raise statement_timeout"
                 .to_owned(),
         },
         "428C9" => Fault::Generated,
