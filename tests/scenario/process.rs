@@ -85,7 +85,10 @@ fn the_data_is_for_its_user_alone() {
     world.until_log("the data were open to other users");
     closed();
     for name in ["svs-bot.db-wal", "svs-bot.db-shm"] {
-        assert_eq!(mode(world.data_dir().join(name)), 0o600, "{name}");
+        // The log line comes before the database is opened.
+        let path = world.data_dir().join(name);
+        world.until(name, || path.exists().then_some(()));
+        assert_eq!(mode(path), 0o600, "{name}");
     }
     for command in [&["status"][..], &["keys", "list"], &["role", "list"], &["export"]] {
         open_up();
