@@ -15,7 +15,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "test.d"))
 
 from bot import Bot, until  # noqa: E402
-from page import free_port  # noqa: E402
+from standin import free_port  # noqa: E402
 from prometheus import get  # noqa: E402
 from standin import StandIn, post  # noqa: E402
 
