@@ -109,6 +109,42 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
     count < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
 }
 
+/// Asks the kernel to end a connection whose other side shows no sign of life: it is asked for one after `idle_s`
+/// without any, then every `every_s`, and after `gone_ms` of silence, or of bytes that nobody acknowledged, waiting
+/// calls end with an error. The kernel does all that: no thread of ours is woken.
+///
+/// # Errors
+/// What the operating system says.
+pub fn watch_peer(
+    stream: &TcpStream,
+    idle_s: u16,
+    every_s: u16,
+    gone_ms: u16,
+) -> std::io::Result<()> {
+    for (level, name, value) in [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, libc::c_int::from(idle_s)),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, libc::c_int::from(every_s)),
+        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, libc::c_int::from(gone_ms)),
+    ] {
+        // SAFETY: the descriptor is open for as long as `stream` is borrowed; each of these options takes an int,
+        // which `value` is, and only reads it.
+        let result = unsafe {
+            libc::setsockopt(
+                stream.as_raw_fd(),
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// What the operating system said to the last call of SQLite on this connection that it refused; `None` where it
 /// has refused none.
 pub fn sqlite_refusal(db: &rusqlite::Connection) -> Option<std::io::Error> {

@@ -408,6 +408,8 @@ fn io_error(error: &std::io::Error) -> NetError {
     };
     let text = match kind {
         NetErrorKind::Dns => "the host's name does not resolve".to_owned(),
+        // Not a deadline of ours: the kernel gave the connection up, see `os::watch_peer`.
+        NetErrorKind::Timeout => "no sign of life from the other side".to_owned(),
         _ => error.kind().to_string(),
     };
     NetError { maybe_done, kind, text }

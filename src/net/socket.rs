@@ -10,6 +10,12 @@ use ureq::unversioned::transport::NextTimeout;
 use ureq::unversioned::transport::time::Instant;
 use ureq::{Error, Timeout};
 
+/// The other side is asked for a sign of life after so long without any, and then so often. An open poll waits most of
+/// a minute for updates; a network that swallows everything would look like a quiet day until then.
+const LIFE_ASKED_AFTER_S: u16 = 5;
+const LIFE_ASKED_EVERY_S: u16 = 3;
+/// No sign for so long, or nothing acknowledged: the connection is dead.
+const LIFE_GONE_MS: u16 = 15_000;
 /// A wait shorter than this is told to the kernel exactly; a longer one so much shorter that the next call on the
 /// same connection need not tell it again.
 const EXACT_WAIT: Duration = Duration::from_secs(1);
@@ -22,8 +28,12 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>) -> Self {
-        Self { stream, read_wait: None, write_wait: None }
+    /// # Errors
+    /// The connection is gone already.
+    pub(super) fn new(stream: Arc<TcpStream>) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        crate::os::watch_peer(&stream, LIFE_ASKED_AFTER_S, LIFE_ASKED_EVERY_S, LIFE_GONE_MS)?;
+        Ok(Self { stream, read_wait: None, write_wait: None })
     }
 
     pub(super) fn stream(&self) -> &TcpStream {
@@ -35,7 +45,7 @@ impl Socket {
     }
 }
 
-/// A socket that gives up at a deadline, with [`io::ErrorKind::TimedOut`].
+/// A socket that gives up at a deadline, with [`io::ErrorKind::WouldBlock`].
 pub(super) struct Timed<'a> {
     socket: &'a mut Socket,
     deadline: &'a Deadline,
@@ -48,11 +58,12 @@ impl Timed<'_> {
         arm: fn(&mut Socket, Option<Duration>) -> io::Result<()>,
         mut work: impl FnMut(&mut &TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
+        use io::ErrorKind::{Interrupted, WouldBlock};
         loop {
-            let left = self.deadline.left().map_err(|_| io::ErrorKind::TimedOut)?;
+            let left = self.deadline.left().map_err(|_| WouldBlock)?;
             arm(self.socket, left)?;
             match work(&mut &*self.socket.stream) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted || is_timeout(&error) => {}
+                Err(error) if matches!(error.kind(), Interrupted | WouldBlock) => {}
                 result => return result,
             }
         }
@@ -126,13 +137,18 @@ impl Deadline {
         }
     }
 
+    /// What ended a wait on an open connection. A host or network that is out of reach is told from one that could
+    /// not be reached in the first place: what was sent before may have arrived.
     pub(super) fn judge(&self, error: io::Error) -> Error {
-        if is_timeout(&error) { Error::Timeout(self.reason) } else { Error::Io(error) }
+        use io::ErrorKind::{
+            HostUnreachable, NetworkDown, NetworkUnreachable, TimedOut, WouldBlock,
+        };
+        match error.kind() {
+            WouldBlock => Error::Timeout(self.reason),
+            HostUnreachable | NetworkUnreachable | NetworkDown => Error::Io(TimedOut.into()),
+            _ => Error::Io(error),
+        }
     }
-}
-
-pub(super) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
@@ -154,6 +170,27 @@ mod tests {
         ];
         for (name, told, left, expected) in cases {
             assert_eq!(next_wait(told, left), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_dies_is_never_taken_for_one_that_was_not_made() {
+        use io::ErrorKind;
+        let clock: Clock = Arc::new(Instant::now);
+        let deadline = Deadline { clock, at: None, reason: Timeout::RecvResponse };
+        for (name, given, expected) in [
+            ("our own deadline", ErrorKind::WouldBlock, None),
+            ("the kernel gave it up", ErrorKind::TimedOut, Some(ErrorKind::TimedOut)),
+            ("and had heard why", ErrorKind::HostUnreachable, Some(ErrorKind::TimedOut)),
+            ("the route went away", ErrorKind::NetworkUnreachable, Some(ErrorKind::TimedOut)),
+            ("a reset", ErrorKind::ConnectionReset, Some(ErrorKind::ConnectionReset)),
+        ] {
+            let judged = match deadline.judge(given.into()) {
+                Error::Timeout(Timeout::RecvResponse) => None,
+                Error::Io(error) => Some(error.kind()),
+                other => panic!("{name}: {other}"),
+            };
+            assert_eq!(judged, expected, "{name}");
         }
     }
 }

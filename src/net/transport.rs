@@ -8,7 +8,7 @@
 //! are worked out one at a time on a stack that is given back.
 
 use super::buffers::{Held, Spares};
-use super::socket::{Clock, Deadline, Socket, is_timeout};
+use super::socket::{Clock, Deadline, Socket};
 use rustls::{ClientConfig, ClientConnection};
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -97,10 +97,9 @@ impl Connector<()> for Dial {
         let clock = Arc::clone(&details.current_time);
         let deadline = Deadline::new(&clock, details.timeout);
         let stream = Arc::new(dial(details, &deadline)?);
-        stream.set_nodelay(true)?;
         let handle: Weak<TcpStream> = Arc::downgrade(&stream);
         (details.register_shutdown)(handle)?;
-        let mut socket = Socket::new(stream);
+        let mut socket = Socket::new(stream)?;
         let tls = match details.needs_tls() {
             true => Some(self.handshake(details, &mut socket, &deadline)?),
             false => None,
@@ -126,7 +125,11 @@ fn dial(details: &ConnectionDetails<'_>, deadline: &Deadline) -> Result<TcpStrea
         }
     }
     Err(match failed {
-        Some(error) if is_timeout(&error) => Error::Timeout(Timeout::Connect),
+        Some(error)
+            if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) =>
+        {
+            Error::Timeout(Timeout::Connect)
+        }
         Some(error) => Error::Io(error),
         None => Error::HostNotFound,
     })
