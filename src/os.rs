@@ -10,7 +10,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::CString;
 use std::mem::MaybeUninit;
 use std::net::TcpStream;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -121,28 +121,35 @@ pub fn watch_peer(
     every_s: u16,
     gone_ms: u16,
 ) -> std::io::Result<()> {
-    for (level, name, value) in [
-        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
-        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, libc::c_int::from(idle_s)),
-        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, libc::c_int::from(every_s)),
-        (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, libc::c_int::from(gone_ms)),
-    ] {
-        // SAFETY: the descriptor is open for as long as `stream` is borrowed; each of these options takes an int,
-        // which `value` is, and only reads it.
-        let result = unsafe {
-            libc::setsockopt(
-                stream.as_raw_fd(),
-                level,
-                name,
-                (&raw const value).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
-            )
-        };
-        if result != 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-    }
-    Ok(())
+    set_option(stream, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, libc::c_int::from(idle_s))?;
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, libc::c_int::from(every_s))?;
+    set_option(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, libc::c_int::from(gone_ms))
+}
+
+/// Bounds what the kernel keeps for a connection of this listener that the other side does not take; the kernel
+/// doubles it for its own bookkeeping.
+///
+/// # Errors
+/// What the operating system says.
+pub fn bound_unsent(listener: &impl AsRawFd, bytes: u16) -> std::io::Result<()> {
+    set_option(listener, libc::SOL_SOCKET, libc::SO_SNDBUF, libc::c_int::from(bytes))
+}
+
+fn set_option(
+    socket: &impl AsRawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> std::io::Result<()> {
+    const INT_BYTES: libc::socklen_t = 4;
+    const _: () = assert!(size_of::<libc::c_int>() == 4);
+    // SAFETY: the descriptor is open for as long as `socket` is borrowed; every option that this file names takes an
+    // int, which `value` is, and only reads it.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), INT_BYTES)
+    };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// What the operating system said to the last call of SQLite on this connection that it refused; `None` where it

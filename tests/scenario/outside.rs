@@ -230,6 +230,35 @@ fn ten_thousand_connections_cost_little_and_keep_nobody_out() {
 }
 
 #[test]
+fn readers_that_read_nothing_cost_little_and_are_cut() {
+    // As many as there may be.
+    const DEAF: usize = 64;
+    let world = World::start(&[]);
+    assert_eq!(world.page("/").0, 200);
+    let before_kib = world.resident_kib();
+    let ask = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", world.http_addr()).repeat(900);
+    let deaf: Vec<TcpStream> = (0..DEAF)
+        .map(|_| {
+            let stream = TcpStream::connect(world.http_addr()).unwrap();
+            stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+            let _full = (&stream).write(ask.as_bytes());
+            stream
+        })
+        .collect();
+    world.say(7, 7, "in between");
+    world.expect(7, "in between");
+    let fds = || std::fs::read_dir(format!("/proc/{}/fd", world.pid())).unwrap().count();
+    let mut most_kib = 0;
+    world.until("the end of the deaf", || {
+        most_kib = most_kib.max(world.resident_kib());
+        (fds() < DEAF / 2).then_some(())
+    });
+    drop(deaf);
+    assert_eq!(world.page("/healthz").0, 200);
+    assert!(most_kib < before_kib + 2 * GROWTH_KIB_MAX, "from {before_kib} to {most_kib} KiB");
+}
+
+#[test]
 fn the_memory_report_adds_up_to_the_resident_size() {
     let world = World::start(&[]);
     for n in 0..30 {

@@ -15,11 +15,11 @@ use tokio::time::{timeout, timeout_at};
 pub(super) const HEAD_TIMEOUT: Duration =
     Duration::from_millis(if cfg!(test) { 2_000 } else { 5_000 });
 /// An open connection without a request.
-pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 75 });
 /// A body, from its first byte to its last.
 const BODY_TIMEOUT: Duration = Duration::from_millis(if cfg!(test) { 2_000 } else { 20_000 });
 /// A reply that is not taken in that time.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 2 } else { 10 });
 /// What is read and dropped after a refusal, so that the reply arrives instead of a reset.
 const LINGER_BYTES_MAX: usize = 64 * 1_024;
 /// And for how long.

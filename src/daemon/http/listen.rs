@@ -17,6 +17,8 @@ use tokio::task::AbortHandle;
 /// Connections alive at once. One more ends the oldest: whoever really asks is answered long before
 /// that many others have come, and ten thousand slow ones only push out each other.
 pub(super) const CONNECTIONS_MAX: usize = 64;
+/// What the kernel may keep of the replies that one connection does not take; some pages fit.
+const UNSENT_BYTES: u16 = 48 * 1_024;
 /// After a failed accept (out of descriptors), before the next.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
@@ -39,6 +41,9 @@ pub(super) async fn serve<F>(
     F: Future<Output = io::Result<()>> + Send + 'static,
 {
     let mut closed = pin!(closed);
+    if let Err(error) = crate::os::bound_unsent(&listener, UNSENT_BYTES) {
+        log::debug!(target: "http.accept", error:%; "unsent bytes are not bounded");
+    }
     // Oldest first; finished ones are swept out when room is needed.
     let mut alive: VecDeque<(AbortHandle, Arc<Mark>)> = VecDeque::with_capacity(CONNECTIONS_MAX);
     loop {

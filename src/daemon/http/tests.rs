@@ -7,6 +7,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream as Stream;
 use std::time::Duration;
 
+/// Rounds of a request or a fiftieth of a second: a test that needs more has found a defect.
+const PATIENCE_ROUNDS: usize = 50_000;
+
 struct Bench {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -150,6 +153,76 @@ fn pipelined_requests_are_answered_in_order_on_one_connection() {
         reply.lines().filter(|line| line.starts_with("HTTP/1.1 ")).map(status_of).collect();
     assert_eq!(statuses, ["200", "404", "200", "200"]);
     assert_eq!(reply.matches("Connection: keep-alive").count(), 3);
+}
+
+#[test]
+fn behind_a_body_nothing_is_taken_for_a_request() {
+    let bench = bench(None);
+    let inner = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    for (head, want) in [
+        (format!("Content-Length: {}\r\n", inner.len()), &["200", "405"][..]),
+        ("Transfer-Encoding: chunked\r\n".to_owned(), &["200", "405"]),
+        // Nobody can say where such a body ends.
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n".to_owned(), &["200", "400"]),
+        ("Content-Length: 0\r\n".to_owned(), &["200", "405", "200"]),
+    ] {
+        let first = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+        let second = format!("POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n{head}\r\n{inner}");
+        let reply = bench.talk((first.to_owned() + &second).as_bytes());
+        let lines = reply.lines().filter(|line| line.starts_with("HTTP/1.1 "));
+        assert_eq!(lines.map(status_of).collect::<Vec<_>>(), want, "{head}");
+    }
+}
+
+#[test]
+fn an_idle_connection_is_closed_without_a_word() {
+    let bench = bench(None);
+    assert_eq!(bench.talk(b""), "", "before the first request");
+    let once = bench.talk(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(once.matches("HTTP/1.1").count(), 1, "{once}");
+    assert!(once.ends_with("ok\n"), "{once}");
+}
+
+#[test]
+fn a_head_that_comes_byte_by_byte_has_no_more_time_than_another() {
+    let bench = bench(None);
+    let mut stream = bench.connect();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let mut reply = Vec::new();
+    for _ in 0..PATIENCE_ROUNDS {
+        let mut piece = [0; 512];
+        match stream.read(&mut piece) {
+            Ok(0) => break,
+            Ok(count) => reply.extend_from_slice(&piece[..count]),
+            // Nothing yet: one more byte, as a sign of life.
+            Err(_) if reply.is_empty() && stream.write_all(b"y").is_ok() => {}
+            Err(_) => break,
+        }
+    }
+    assert_eq!(status_of(&String::from_utf8_lossy(&reply)), "408");
+}
+
+#[test]
+fn who_asks_for_much_and_reads_nothing_is_cut_and_nobody_waits_for_it() {
+    let bench = bench(None);
+    // More than any kernel keeps for a reader.
+    let ask = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(900);
+    let mut deaf: Vec<Stream> = (0..4).map(|_| bench.connect()).collect();
+    for stream in &mut deaf {
+        stream.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        // The other side takes no more requests than it can answer.
+        let _full = stream.write(&ask);
+    }
+    for stream in &mut deaf {
+        let is_cut = (0..PATIENCE_ROUNDS).any(|_| {
+            // Meanwhile others are served.
+            assert_eq!(status_of(&bench.get("/healthz")), "200");
+            let one = stream.write(b"G");
+            one.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        });
+        assert!(is_cut, "it is still served");
+    }
 }
 
 #[test]
