@@ -37,26 +37,29 @@ def main():
             stop = threading.Event()
             talker = threading.Thread(target=talk, args=(standin, address, stop))
             talker.start()
+            taken = []
             try:
                 until(60, "some answers", lambda: b"svs_bot_answer_seconds_count 0" not in get(address, "/metrics")[1])
                 # The heap first: naming what the processor did reads the program's own tables into it.
                 for path, word in (("heap", "space"), (f"profile?seconds={SECONDS}", "samples")):
                     status, body = get(address, f"/debug/pprof/{path}")
                     assert status == 200, (path, status, body[:300])
-                    file = pathlib.Path(files) / path.split("?")[0]
-                    file.write_bytes(body)
-                    raw = run("go", "tool", "pprof", "-raw", program, file)
-                    top = run("go", "tool", "pprof", "-top", "-nodecount=15", program, file)
-                    print(path, *top.splitlines()[:20], sep="\n")
-                    assert word in raw and raw.count("\n") > 50, raw[:2000]
-                    # By file, since line tables alone give no paths to names.
-                    assert "src/daemon/" in raw or "svs_bot::" in raw, f"{path}: nothing of the program:\n{raw[:3000]}"
-                    names = [line.split()[-1] for line in top.splitlines()[6:]]
-                    assert len(set(names)) > 5, f"{path}: all under one name:\n{top}"
+                    taken.append((path, word, body))
                 assert get(address, "/debug/pprof/nothing")[0] == 404
             finally:
                 stop.set()
                 talker.join()
+            for path, word, body in taken:
+                file = pathlib.Path(files) / path.split("?")[0]
+                file.write_bytes(body)
+                raw = run("go", "tool", "pprof", "-raw", program, file)
+                top = run("go", "tool", "pprof", "-top", "-nodecount=15", program, file)
+                print(path, *top.splitlines()[:20], sep="\n")
+                assert word in raw and raw.count("\n") > 50, raw[:2000]
+                # By file, since line tables alone give no paths to names.
+                assert "src/daemon/" in raw or "svs_bot::" in raw, f"{path}: nothing of the program:\n{raw[:3000]}"
+                names = [line.split()[-1] for line in top.splitlines()[6:]]
+                assert len(set(names)) > 5, f"{path}: all under one name:\n{top}"
 
 
 def plain(standin):

@@ -1,4 +1,4 @@
-//! Owns: what owners are told unasked: once, and not again until it changed; nothing in quiet hours.
+//! Owns: what owners are told unasked: once, and not again until it changed; in quiet hours only that the bot has stopped.
 //! May not: look at anything itself: every condition is derived from rows, the pool and what the
 //! shell has seen, so that a notice held back by quiet hours is told when they end.
 
@@ -10,9 +10,9 @@ use crate::engine::speech::Speech;
 use crate::store::salvage::SALVAGED;
 use crate::store::status::fact;
 use crate::store::{Db, Result, meta, outbox, tell};
-use crate::types::status::KeyState;
+use crate::types::status::{KeyLine, KeyState};
 use crate::types::{HOUR_MS, Now};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Synchronisation that has failed for less is nobody's worry.
 const SYNC_FAILING_MS: i64 = HOUR_MS;
@@ -25,6 +25,7 @@ const CRASH_TOLD_EVERY_MS: i64 = HOUR_MS;
 
 /// `meta` rows: what owners know already, and how the last run ended.
 const TOLD_DEAD: &str = "told_dead_keys";
+const TOLD_ALL_DEAD: &str = "told_all_keys_dead";
 const TOLD_SYNC: &str = "told_sync";
 const TOLD_DISK: &str = "told_disk";
 const TOLD_CLOCK: &str = "told_clock";
@@ -64,7 +65,12 @@ impl State {
         self.note_sync_failing(db, now)?;
         self.log_clock();
         let quiet = self.config.quiet_hours.as_ref().and_then(|hours| hours.end_ms(now.unix_ms));
-        if quiet.is_some() || self.owners(db, now)?.is_empty() {
+        if self.owners(db, now)?.is_empty() {
+            return Ok(());
+        }
+        // That the bot has stopped is worth waking somebody for.
+        self.watch_all_keys(db, now)?;
+        if quiet.is_some() {
             return Ok(());
         }
         self.watch_salvage(db, now)?;
@@ -76,27 +82,39 @@ impl State {
         self.watch_starts(db, now)
     }
 
-    fn watch_keys(&self, db: &Db, now: Now) -> Result<()> {
+    fn watch_all_keys(&self, db: &Db, now: Now) -> Result<()> {
         let keys = self.key_lines(now);
-        let dead: BTreeSet<u32> =
-            keys.iter().filter(|key| key.state == KeyState::Dead).map(|key| key.n).collect();
-        let told: BTreeSet<u32> = meta::get(db, TOLD_DEAD)?
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|n| n.parse().ok())
+        let all = !keys.is_empty() && keys.iter().all(|key| key.state == KeyState::Dead);
+        match (all, meta::get(db, TOLD_ALL_DEAD)?.as_deref() == Some("1")) {
+            (true, false) => {
+                self.tell_owner(db, &Speech::KeysAllDead, now)?;
+                meta::set(db, TOLD_ALL_DEAD, "1")
+            }
+            (false, true) => meta::set(db, TOLD_ALL_DEAD, "0"),
+            _ => Ok(()),
+        }
+    }
+
+    fn watch_keys(&self, db: &Db, now: Now) -> Result<()> {
+        // By its last characters too: another key in the same place is news.
+        let name = |key: &KeyLine| format!("{}…{}", key.n, key.last4.replace(',', "_"));
+        let keys = self.key_lines(now);
+        let dead: BTreeMap<String, &KeyLine> = keys
+            .iter()
+            .filter(|key| key.state == KeyState::Dead)
+            .map(|key| (name(key), key))
             .collect();
-        if dead == told {
+        let told = meta::get(db, TOLD_DEAD)?.unwrap_or_default();
+        let list = dead.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+        if list == told {
             return Ok(());
         }
-        for key in keys.iter().filter(|key| dead.contains(&key.n) && !told.contains(&key.n)) {
+        let told: BTreeSet<&str> = told.split(',').collect();
+        for (_, key) in dead.iter().filter(|(name, _)| !told.contains(name.as_str())) {
             let why = key.holds.first().map_or("", |hold| &hold.word);
             let speech = Speech::KeyDead { n: key.n as usize, last4: &key.last4, why };
             self.tell_owner(db, &speech, now)?;
         }
-        if !dead.is_empty() && dead.len() == keys.len() {
-            self.tell_owner(db, &Speech::KeysAllDead, now)?;
-        }
-        let list = dead.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
         meta::set(db, TOLD_DEAD, &list)
     }
 
