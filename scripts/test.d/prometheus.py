@@ -25,6 +25,8 @@ CASES = ROOT / "tests" / "prometheus" / "alerts_test.yml"
 DASHBOARD = ROOT / "scripts" / "grafana-dashboard.json"
 # What a run without any trouble has nothing to show for.
 MAY_BE_EMPTY = ("svs_bot_telegram_errors_total", "changes(process_start_time_seconds")
+# Families that answer no question of their own on a dashboard.
+NOT_SHOWN = {"svs_bot_build_info", "svs_bot_disk_bytes", "svs_bot_sync_enabled"}
 SCRAPES = 5
 
 
@@ -48,6 +50,9 @@ def main():
             text = get(f"http://{address}/metrics", "a-token")
             said = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True)
             assert said.returncode == 0 and not said.stderr, f"promtool check metrics:\n{said.stderr}"
+            families = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE svs_bot_")}
+            missing = [name for name in families - NOT_SHOWN if name not in DASHBOARD.read_text()]
+            assert not missing, f"not on the dashboard: {sorted(missing)}"
             scrape(address, standin)
 
 
