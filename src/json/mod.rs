@@ -5,11 +5,13 @@
 
 mod member;
 mod page;
+mod pick;
 mod scan;
 mod write;
 
 pub use member::member_number;
 pub use page::{Element, PageError, PageSplitter};
+pub use pick::{pick, picked_i64};
 pub use write::{Array, Object, quote};
 
 use std::fmt;

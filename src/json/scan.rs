@@ -52,6 +52,43 @@ pub(super) fn scan(bytes: &[u8]) -> Shape {
     shape
 }
 
+/// Where the value ends with which `bytes` begin: behind its last quote or bracket, or where no scalar goes on. `None`
+/// where there is none, it is cut, or `depth_max` brackets are open at once.
+pub(super) fn end_of_value(bytes: &[u8], depth_max: usize) -> Option<usize> {
+    let first = bytes.first()?;
+    if !matches!(first, b'"' | b'{' | b'[') {
+        let ends = |byte: &u8| {
+            matches!(byte, b',' | b':' | b'}' | b']' | b'"') || byte.is_ascii_whitespace()
+        };
+        return Some(bytes.iter().position(ends).unwrap_or(bytes.len())).filter(|end| *end > 0);
+    }
+    // A bit for each open bracket, 1 for `{`: what closes must be what was opened.
+    let (mut open, mut depth, mut in_string, mut escaped) = (0_u128, 0_usize, false, false);
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => continue,
+            b'{' | b'[' if depth >= depth_max => return None,
+            b'{' | b'[' => {
+                open = open << 1 | u128::from(*byte == b'{');
+                depth += 1;
+            }
+            b'}' | b']' if (open & 1 == 1) != (*byte == b'}') => return None,
+            b'}' | b']' => {
+                open >>= 1;
+                depth = depth.checked_sub(1)?;
+            }
+            _ => continue,
+        }
+        if depth == 0 && !in_string {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
 /// The UTF-16 unit of a `u` escape whose backslash was just read.
 fn escape(rest: &[u8]) -> Option<u16> {
     let digits = rest.strip_prefix(b"u")?.get(..4)?;

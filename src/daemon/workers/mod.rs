@@ -41,11 +41,11 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
         }
         Job::Ask(job) => ask(tools, &job, report),
         Job::Send(sending) => send(tools, sending),
-        Job::Preview { inbox, request } => Event::Previewed {
-            inbox,
-            result: call(tools, &request)
-                .map(|reply| telegram::message_id(&reply).unwrap_or_default()),
-        },
+        Job::Preview { inbox, request } => {
+            let result = told(tools, &request)
+                .and_then(|response| telegram::read_sent(&response).map_err(SendFailure::Telegram));
+            Event::Previewed { inbox, result: result.map(Option::unwrap_or_default) }
+        }
         Job::Call { purpose, request } => {
             Event::Called { purpose, result: write(tools, &request).map(drop) }
         }
@@ -83,9 +83,14 @@ fn me(tools: &Tools) -> Result<(User, bool), SendFailure> {
 
 /// A call that changes nothing, or whose change the dry run needs too.
 fn call(tools: &Tools, request: &Request) -> Result<json::Value, SendFailure> {
+    let response = told(tools, request)?;
+    telegram::read_reply(&response).map_err(SendFailure::Telegram)
+}
+
+fn told(tools: &Tools, request: &Request) -> Result<Response, SendFailure> {
     let response = tools.net.telegram(request, REPLY_BYTES_MAX).map_err(SendFailure::Net)?;
     note_clock(tools, &response);
-    telegram::read_reply(&response).map_err(SendFailure::Telegram)
+    Ok(response)
 }
 
 fn note_clock(tools: &Tools, response: &Response) {
@@ -94,7 +99,8 @@ fn note_clock(tools: &Tools, response: &Response) {
     }
 }
 
-fn write(tools: &Tools, request: &Request) -> Result<Option<json::Value>, SendFailure> {
+/// The message that a writing call made; none for what makes none, and in a dry run.
+fn write(tools: &Tools, request: &Request) -> Result<Option<MessageId>, SendFailure> {
     if tools.dry_run {
         let body = request.body.as_deref().and_then(|body| json::parse(body.as_bytes()).ok());
         let chat = body.as_ref().and_then(|body| body.at("chat_id").i64());
@@ -105,7 +111,8 @@ fn write(tools: &Tools, request: &Request) -> Result<Option<json::Value>, SendFa
         );
         return Ok(None);
     }
-    call(tools, request).map(Some)
+    let response = told(tools, request)?;
+    telegram::read_sent(&response).map_err(SendFailure::Telegram)
 }
 
 fn poll(
@@ -254,8 +261,7 @@ pub fn check_key(net: &Net, secret: &Secret) -> Result<(), ModelFailure> {
 
 fn send(tools: &Tools, sending: Box<Sending>) -> Event {
     let started = clock::monotonic();
-    let result = write(tools, &request_of(&sending))
-        .map(|reply| reply.and_then(|reply| telegram::message_id(&reply)).unwrap_or_default());
+    let result = write(tools, &request_of(&sending)).map(Option::unwrap_or_default);
     let took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     Event::Sent { sending, result, took_ms }
 }

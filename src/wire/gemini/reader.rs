@@ -2,7 +2,7 @@
 //! May not: hold more than one event and the visible text, both bounded.
 
 use super::error;
-use crate::json::{self, Ref, Value};
+use crate::json::{self, JsonError, Ref, Value};
 use crate::types::model::{Finish, ModelFailure, Reply, Usage};
 use std::ops::ControlFlow;
 
@@ -10,6 +10,9 @@ use std::ops::ControlFlow;
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of visible text; an answer that never ends is cut here.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// What `usageMetadata` is read for.
+const TOKENS: [&str; 3] = ["promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount"];
 
 /// What kind of body it is, known from its first character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +196,8 @@ impl Reader {
         match event.trim_ascii() {
             // Some doors in between end a stream as other vendors do.
             b"" | b"[DONE]" => {}
-            text => match json::parse_small(text) {
-                Ok(value) => self.value(&value),
+            text => match self.read(text) {
+                Ok(()) => {}
                 // Half an event at the end of a whole answer is missed by nobody.
                 Err(_) if self.at_end && self.is_complete() => {}
                 Err(_) if self.at_end => self.fail(truncated()),
@@ -203,6 +206,29 @@ impl Reader {
         }
         event.clear();
         self.event = event;
+    }
+
+    /// An event of the usual kind costs only what is wanted of it; any other is parsed whole.
+    fn read(&mut self, text: &[u8]) -> Result<(), JsonError> {
+        let wanted = ["error", "promptFeedback", "usageMetadata", "candidates"];
+        if let Some([None, None, usage, candidates]) = json::pick(text, wanted) {
+            let candidates = candidates.map(json::parse_small).transpose()?;
+            if let Some([input, output, thoughts]) =
+                usage.and_then(|usage| json::pick(usage, TOKENS))
+            {
+                let tokens = |bytes: Option<&[u8]>| {
+                    let count = bytes.and_then(json::picked_i64).unwrap_or(0).max(0);
+                    u32::try_from(count).unwrap_or(u32::MAX)
+                };
+                self.count(tokens(input), tokens(output), tokens(thoughts));
+            }
+            if let Some(candidate) = candidates.as_ref().and_then(|list| list.root().list().next())
+            {
+                self.candidate(candidate);
+            }
+            return Ok(());
+        }
+        json::parse_small(text).map(|value| self.value(&value))
     }
 
     fn value(&mut self, value: &Value) {
@@ -226,8 +252,17 @@ impl Reader {
         if let Some(reason) = of.at("promptFeedback").at("blockReason").str() {
             self.block = Some(reason.to_owned());
         }
-        self.count(of.at("usageMetadata"));
-        let Some(candidate) = of.at("candidates").list().next() else { return };
+        let usage = of.at("usageMetadata");
+        if !usage.is_null() {
+            let [input, output, thoughts] = TOKENS.map(|name| usage.at(name).u32().unwrap_or(0));
+            self.count(input, output, thoughts);
+        }
+        if let Some(candidate) = of.at("candidates").list().next() {
+            self.candidate(candidate);
+        }
+    }
+
+    fn candidate(&mut self, candidate: Ref<'_>) {
         for part in candidate.at("content").at("parts").list() {
             if part.at("thought").bool() != Some(true) {
                 self.append(part.at("text").str().unwrap_or_default());
@@ -255,15 +290,8 @@ impl Reader {
     }
 
     /// Cumulative where it stands on every event: the last one counts (api-reference B3).
-    fn count(&mut self, usage: Ref<'_>) {
-        if usage.is_null() {
-            return;
-        }
-        let tokens = |name: &str| usage.at(name).u32().unwrap_or(0);
-        self.usage = Usage {
-            input: tokens("promptTokenCount"),
-            output: tokens("candidatesTokenCount").saturating_add(tokens("thoughtsTokenCount")),
-        };
+    fn count(&mut self, input: u32, output: u32, thoughts: u32) {
+        self.usage = Usage { input, output: output.saturating_add(thoughts) };
     }
 }
 

@@ -74,6 +74,21 @@ pub fn read_reply(response: &Response) -> Result<Value, TelegramError> {
     Err(error::read(&value, response))
 }
 
+/// The id of the message that a reply shows; `None` when its result is no message (`true`, a draft).
+///
+/// # Errors
+/// As [`read_reply`].
+pub fn read_sent(response: &Response) -> Result<Option<MessageId>, TelegramError> {
+    // Telegram sends the whole message back: of all that only its number is wanted.
+    if let Some([Some(b"true"), Some(result)]) = json::pick(&response.body, ["ok", "result"])
+        && let Some([Some(id)]) = json::pick(result, ["message_id"])
+        && let Some(id) = json::picked_i64(id)
+    {
+        return Ok(Some(MessageId(id)));
+    }
+    read_reply(response).map(|result| result.at("message_id").i64().map(MessageId))
+}
+
 /// Who we are, from getMe's result.
 ///
 /// # Errors
@@ -93,11 +108,6 @@ pub fn read_me(result: &Value) -> Result<Me, String> {
         can_join_groups: result.at("can_join_groups").bool() != Some(false),
         has_topics: result.at("has_topics_enabled").bool() == Some(true),
     })
-}
-
-/// The id of a sent message; `None` when the result is no message (`true`, a draft).
-pub fn message_id(result: &Value) -> Option<MessageId> {
-    result.at("message_id").i64().map(MessageId)
 }
 
 /// What getWebhookInfo says.
@@ -120,4 +130,42 @@ pub fn read_file(result: &Value) -> Option<RemoteFile> {
     }
     let size = result.at("file_size").i64().and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
     Some(RemoteFile { path: path.to_owned(), size })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_sent_message_is_read_whatever_else_comes_back() {
+        let cases: [(&str, Result<Option<i64>, u16>); 9] = [
+            (
+                r#"{"ok":true,"result":{"message_id":55,"text":"a } \"result\":{\"message_id\":1}"}}"#,
+                Ok(Some(55)),
+            ),
+            (
+                " { \"ok\" : true , \"result\" : { \"chat\" : {\"message_id\":9} , \"message_id\" : 7 } } ",
+                Ok(Some(7)),
+            ),
+            (r#"{"result":{"message_id":8},"ok":true,"more":[1,{"x":2}]}"#, Ok(Some(8))),
+            (r#"{"ok":true,"result":true}"#, Ok(None)),
+            (r#"{"ok":true,"result":{}}"#, Ok(None)),
+            (r#"{"ok":true,"result":{"message_id":"x"}}"#, Ok(None)),
+            (r#"{"ok":true,"result":{"message_id":55}"#, Err(200)),
+            (r#"{"ok":1,"result":{"message_id":55}}"#, Err(200)),
+            ("<html>", Err(200)),
+        ];
+        for (body, want) in cases {
+            let response =
+                Response { status: 200, body: body.as_bytes().to_vec(), ..Response::default() };
+            let want = want
+                .map(|id| id.map(MessageId))
+                .map_err(|status| TelegramError::NotJson { status });
+            assert_eq!(read_sent(&response), want, "{body}");
+        }
+        let refused = r#"{"ok":false,"error_code":429,"parameters":{"retry_after":7},"result":{"message_id":1}}"#;
+        let response =
+            Response { status: 429, body: refused.as_bytes().to_vec(), ..Response::default() };
+        assert_eq!(read_sent(&response), Err(TelegramError::RetryAfter { seconds: 7 }));
+    }
 }
