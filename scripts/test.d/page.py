@@ -25,6 +25,8 @@ PICTURES = pathlib.Path(os.environ.get("SVS_BOT_CACHE", ROOT / "scripts" / ".cac
 WIDTHS = {"phone": (390, 844, 2), "desk": (1280, 900, 1)}
 SCHEMES = {"light": [], "dark": ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"]}
 PEOPLE = 6
+HEALTHY = (">ready<",)
+TROUBLED = (">not ready<", "endlessendless", "svs-bot check tells", "leaked", "aistudio.google.com")
 BROWSER_SECONDS_MAX = 120
 # Runs in a copy of the page only: what sticks out of the window, and what overlaps.
 MEASURE = """
@@ -81,7 +83,19 @@ def main():
         with Bot(**settings) as bot:
             url = f"http://127.0.0.1:{port}/"
             live(standin, bot, url)
-            look(browser, url)
+            look(browser, url, "", HEALTHY)
+            trouble(standin, url)
+            look(browser, url, "-trouble", TROUBLED)
+
+
+def trouble(standin, url):
+    """Telegram refuses in one endless word, and Google knows a key no more."""
+    fault = {"method": "getUpdates", "times": 1_000, "refuse": [400, "Bad Request: " + "endless" * 60]}
+    post(f"{standin.telegram}/control/fault", fault)
+    post(f"{standin.gemini}/control/script", {"times": 1, "fail": "leaked"})
+    # The poll that is open ends with it.
+    post(f"{standin.telegram}/control/text", {"chat": 990_001, "user": 990_001, "text": "wake up"})
+    until(60, "the trouble", lambda: status(url).get("ready") is False)
 
 
 def live(standin, bot, url):
@@ -128,10 +142,10 @@ def history(path):
     db.close()
 
 
-def look(browser, url):
+def look(browser, url, suffix, parts):
     with tempfile.TemporaryDirectory(prefix="svs-page-") as folder:
         dom = chromium(browser, folder, ["--dump-dom", url])
-        check_dom(dom)
+        check_dom(dom, parts)
         for name, (width, height, scale) in WIDTHS.items():
             found = measure(browser, pathlib.Path(folder), dom, width, height)
             print(name, found)
@@ -144,7 +158,7 @@ def look(browser, url):
             for scheme, flags in SCHEMES.items():
                 # As tall as the page, so that all of it is in the picture.
                 size = [f"--window-size={width},{found['tall']}", f"--force-device-scale-factor={scale}"]
-                picture = PICTURES / f"{name}-{scheme}.png"
+                picture = PICTURES / f"{name}-{scheme}{suffix}.png"
                 chromium(browser, folder, [*flags, *size, f"--screenshot={picture}", url])
                 assert picture.stat().st_size > 20_000, f"{picture}: an empty picture"
 
@@ -161,10 +175,10 @@ def measure(browser, folder, dom, width, height):
     return json.loads(html.unescape(said.split("<title>")[1].split("</title>")[0]))
 
 
-def check_dom(dom):
+def check_dom(dom, parts):
     for part in (
-        "<h1>svs-bot</h1>", ">ready<", "Last day", "Last week", "Answers", "Average latency", "Tokens", "Backlog",
-        "Keys", "Quotas today", "forecast", "Supabase", "Last troubles", "parked", "main", "…ey-1",
+        "<h1>svs-bot</h1>", "Last day", "Last week", "Answers", "Average latency", "Tokens", "Backlog",
+        "Keys", "Quotas today", "forecast", "Supabase", "Last troubles", "parked", "main", "…ey-1", *parts,
     ):
         assert part in dom, f"the page lacks {part!r}"
     assert dom.count("<figure>") == 8, dom.count("<figure>")

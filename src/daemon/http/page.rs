@@ -86,14 +86,14 @@ impl Page {
         let disk = status.disk.map(|disk| format!("{} free", size(disk.free_bytes)));
         let parked = |rows: u64| (rows > 0).then(|| format!("{rows} given up"));
         let tiles = [
-            ("questions", count(counts.inbox), oldest.or_else(|| parked(counts.inbox_parked))),
-            ("to send", count(counts.outbox), parked(counts.outbox_parked)),
+            ("questions waiting", count(counts.inbox), oldest.or_else(|| parked(counts.inbox_parked))),
+            ("messages to send", count(counts.outbox), parked(counts.outbox_parked)),
             ("conversations", count(counts.sessions), None),
-            ("slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
-            ("Telegram", poll.unwrap_or_else(|| "never".to_owned()), Some(intake.to_owned())),
+            ("VIP slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
+            ("Telegram heard", poll.unwrap_or_else(|| "never".to_owned()), Some(intake.to_owned())),
             ("memory", status.rss_bytes.map_or_else(|| "–".to_owned(), size), None),
             ("database", size(counts.database_bytes), disk),
-            ("to Supabase", self.backlog(status), None),
+            ("rows for Supabase", self.backlog(status), None),
         ];
         self.out.push_str("<section class=\"tiles\">");
         for (name, value, note) in tiles {
@@ -177,12 +177,12 @@ impl Page {
         let again = resets_ms.map(|at_ms| format!("All start again {}.", self.in_span(at_ms)));
         let lasts = lasts.iter().map(|line| {
             let until = line.ends_ms.map_or("the day".to_owned(), |at_ms| self.until(at_ms));
-            format!("{} {until}", line.tier.name())
+            format!("{} lasts {until}", line.tier.name())
         });
         let lasts = lasts.collect::<Vec<_>>().join(" · ");
-        let lasts = (!lasts.is_empty()).then(|| format!("At this rate they last: {lasts}."));
+        let lasts = (!lasts.is_empty()).then(|| format!("At this rate {lasts}."));
         let note = lasts.into_iter().chain(again).collect::<Vec<_>>().join(" ");
-        let heads = ["model and project", ">used", "", ">forecast"];
+        let heads = ["model and project", ">used", "", ">forecast for today"];
         self.noted_table("Quotas today", &note, &heads, quota, |page, line| {
             page.out.push_str("<td class=\"two\"><span>");
             page.text(&line.model);
@@ -224,7 +224,7 @@ impl Page {
 
     fn slots(&mut self, status: &Status) {
         let heads = ["name", "rounds", "last word"];
-        self.table("Slots", &heads, &status.vips, |page, vip| {
+        self.table("VIP slots", &heads, &status.vips, |page, vip| {
             page.cell(&vip.name);
             page.cell(&format!("{}/{}", vip.rounds, vip.rounds_max));
             let ago = format!("{} ago", span(page.now_ms - vip.last_ms));
@@ -445,7 +445,7 @@ mod tests {
             "3.0 GB free",
             "1239",
             "≈ 22",
-            "At this rate they last: lite the day · flash until about 02:00 UTC.",
+            "At this rate lite lasts the day · flash lasts until about 02:00 UTC.",
             "<small>until about 02:00 UTC</small>",
             "Last week",
             "connection refused",
