@@ -127,6 +127,16 @@ pub fn watch_peer(
     set_option(stream, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, libc::c_int::from(gone_ms))
 }
 
+/// Rows and columns of the terminal; `None` where it is none, or says nothing.
+pub fn terminal_size(terminal: &impl AsRawFd) -> Option<(u16, u16)> {
+    let mut size = MaybeUninit::<libc::winsize>::zeroed();
+    // SAFETY: the descriptor is open for as long as `terminal` is borrowed; the call writes at most one `winsize`.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, size.as_mut_ptr()) };
+    // SAFETY: four numbers, all of which may be zero, and were so before the call.
+    let size = unsafe { size.assume_init() };
+    (result == 0 && size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
 /// Bounds what the kernel keeps for a connection of this listener that the other side does not take; the kernel
 /// doubles it for its own bookkeeping.
 ///

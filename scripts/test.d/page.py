@@ -6,15 +6,20 @@ opens `/` at the width of a phone and of a desk, in light and in dark. The pictu
 scripts/.cache/page. The page itself runs no script: what is measured is measured in a copy of it.
 """
 
+import fcntl
 import html
 import json
 import os
 import pathlib
+import pty
 import random
 import shutil
+import signal
 import sqlite3
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import urllib.request
 
@@ -84,6 +89,7 @@ def main():
             url = f"http://127.0.0.1:{port}/"
             live(standin, bot, url)
             look(browser, url, "", HEALTHY)
+            terminal(bot)
             trouble(standin, url)
             look(browser, url, "-trouble", TROUBLED)
 
@@ -140,6 +146,26 @@ def history(path):
             ],
         )
     db.close()
+
+
+def terminal(bot):
+    """`status --watch` on a terminal that is too low for it: the first lines stay, nothing scrolls."""
+    child, screen = pty.fork()
+    if child == 0:
+        os.execv(bot.program, [bot.program, "status", "--watch", "--env-file", bot.path / "env", "--data-dir", bot.path / "data"])
+    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    text = b""
+    # The first picture may have been drawn before the size was told.
+    while text.count(b"\x1b[H") < 3:
+        text += os.read(screen, 65_536)
+    os.kill(child, signal.SIGINT)
+    os.close(screen)
+    os.waitpid(child, 0)
+    picture = text.decode(errors="replace").split("\x1b[H")[2]
+    lines = picture.replace("\x1b[K", "").replace("\x1b[J", "").split("\r\n")
+    assert len(lines) == 24 and lines[0].startswith("state") and "more lines" in lines[-1], lines
+    assert any(line.startswith("day ") and "answers" in line for line in lines), lines
+    assert all(len(line) <= 80 for line in lines), lines
 
 
 def look(browser, url, suffix, parts):

@@ -324,6 +324,7 @@ fn show_status(args: &cli::Status, place: &Place, out: &mut dyn Write) -> Outcom
             ControlFlow::Continue(())
         },
         is_terminal: io::stdout().is_terminal(),
+        size: &|| crate::os::terminal_size(&io::stdout()),
     };
     status::run(args, place, &ways, out)
 }

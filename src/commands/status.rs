@@ -10,7 +10,7 @@ use crate::daemon::{lock, look, memory, pool, process};
 use crate::engine::keypool::Pool;
 use crate::store::{Store, StoreError};
 use crate::types::status::{KeyLine, Status, TABLES, TierLine};
-use crate::types::{Now, UnixMs};
+use crate::types::{HOUR_MS, Now, UnixMs};
 use crate::wire::postgrest::fault;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
@@ -28,6 +28,8 @@ pub struct Ways<'a> {
     pub wait: &'a dyn Fn(u64) -> ControlFlow<()>,
     /// Whether stdout is a terminal.
     pub is_terminal: bool,
+    /// Rows and columns of the terminal, which may change from picture to picture.
+    pub size: &'a dyn Fn() -> Option<(u16, u16)>,
 }
 
 /// Runs the command.
@@ -50,7 +52,7 @@ pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Wri
         } else {
             picture(&status)
         };
-        let text = if args.watch && ways.is_terminal { over(&text) } else { text };
+        let text = if args.watch && ways.is_terminal { over(&text, (ways.size)()) } else { text };
         write(out, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
         if !args.watch || (ways.wait)(WATCH_EVERY_MS).is_break() {
             return Ok(EXIT_OK);
@@ -67,9 +69,35 @@ fn memory_of_daemon(place: &Place, status: &Status) -> String {
     memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), &own, status)
 }
 
-/// The picture drawn over the last one, line by line, so that nothing flickers.
-fn over(text: &str) -> String {
-    format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"))
+/// The picture drawn over the last one, line by line, so that nothing flickers; what does not fit is left out,
+/// since a terminal that scrolls would carry its first lines away.
+fn over(text: &str, size: Option<(u16, u16)>) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    if let Some((rows, columns)) = size.map(|(rows, columns)| (usize::from(rows), columns)) {
+        if lines.len() > rows {
+            let more = lines.len() - rows.saturating_sub(1);
+            lines.truncate(rows.saturating_sub(1));
+            lines.push(format!("… {more} more lines: a taller window shows them"));
+        }
+        for line in &mut lines {
+            *line = cut(line, columns.into());
+        }
+    }
+    // No line end behind the last line, for the same reason.
+    format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))
+}
+
+/// The line as far as it fits.
+fn cut(line: &str, columns: usize) -> String {
+    if width_of(line) <= columns {
+        return line.to_owned();
+    }
+    let mut width = 0;
+    let fits = |c: &char| {
+        width += width_of(c.encode_utf8(&mut [0; 4]));
+        width < columns
+    };
+    line.chars().take_while(fits).chain(['…']).collect()
 }
 
 fn write(out: &mut dyn Write, text: &str) -> io::Result<()> {
@@ -114,7 +142,11 @@ pub fn picture(status: &Status) -> String {
     if let Some(started_ms) = status.started_ms.filter(|_| status.running) {
         rows.push(("up", span(now_ms - started_ms)));
     }
-    let intake = if status.webhook { "webhook" } else { "polling" };
+    let intake = match (status.running, status.webhook) {
+        (false, _) => "",
+        (true, true) => "webhook",
+        (true, false) => "polling",
+    };
     rows.push(("telegram", join([ago("heard", status.last_poll_ms, now_ms), intake.to_owned()])));
     let oldest = counts.inbox_oldest_ms.map(|at_ms| format!("oldest {}", span(now_ms - at_ms)));
     rows.push((
@@ -131,7 +163,7 @@ pub fn picture(status: &Status) -> String {
     ));
     rows.push((
         "sessions",
-        format!("{} live, {} of {} slots", counts.sessions, counts.vip_used, status.vip_slots),
+        format!("{} live, {} of {} VIP slots", counts.sessions, counts.vip_used, status.vip_slots),
     ));
     rows.push(("supabase", supabase(status)));
     let disk = status.disk.map(|disk| format!("{} free on disk", size(disk.free_bytes)));
@@ -142,6 +174,7 @@ pub fn picture(status: &Status) -> String {
     if !status.lasts.is_empty() {
         rows.push(("quota", lasts(status)));
     }
+    rows.push(("day", day(status)));
     rows.push(("week", week(status)));
     let mut out = String::new();
     for (name, text) in rows {
@@ -193,7 +226,7 @@ fn tables(out: &mut String, status: &Status) {
             format!("{} ago", span(now_ms - vip.last_ms)),
         ]
     });
-    table(out, "slots", slots);
+    table(out, "VIP slots", slots);
     let troubles = status.troubles.iter().map(|at| {
         vec![format!("{} ago", span(now_ms - at.at_ms)), plain(&at.place), plain(&at.text)]
     });
@@ -244,6 +277,15 @@ fn lasts(status: &Status) -> String {
         }
     };
     status.lasts.iter().map(line).collect::<Vec<_>>().join(", ")
+}
+
+/// The last 24 hours, this one included.
+fn day(status: &Status) -> String {
+    let this = status.at_ms.div_euclid(HOUR_MS);
+    let answers_in =
+        |hour: i64| status.hours.iter().find(|at| at.hour == hour).map_or(0, |found| found.answers);
+    let hours: Vec<u64> = (this - 23..=this).map(answers_in).collect();
+    format!("{}  {} answers in 24 hours", sparkline(&hours), count(hours.iter().sum()))
 }
 
 fn week(status: &Status) -> String {
@@ -333,6 +375,7 @@ mod tests {
             now: &|| Now { unix_ms: example::NOW_MS },
             wait: &|_| ControlFlow::Break(()),
             is_terminal: false,
+            size: &|| None,
         };
         let mut out = Vec::new();
         run(&args, place, &ways, &mut out).map(|code| assert_eq!(code, EXIT_OK))?;
@@ -370,7 +413,7 @@ mod tests {
             "up         2h",
             "telegram   heard 12s ago",
             "questions  7 waiting, oldest 42s, 1 given up",
-            "sessions   9 live, 2 of 3 slots",
+            "sessions   9 live, 2 of 3 VIP slots",
             "memory     4.5 MB",
             "supabase   chat_history 1234, user_registry 5 to send, 1 set aside (a check constraint of",
             "quota      lite lasts the day, flash at this rate until about 02:00 UTC",
@@ -385,8 +428,21 @@ mod tests {
     }
 
     #[test]
-    fn a_new_picture_covers_the_old_one_without_clearing_it_first() {
-        assert_eq!(over("a\nb\n"), "\x1b[Ha\x1b[K\nb\x1b[K\n\x1b[J");
+    fn a_new_picture_covers_the_old_one_and_never_scrolls() {
+        for (name, text, size, want) in [
+            ("no size known", "a\nb\n", None, "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J"),
+            ("it fits", "a\nb\n", Some((2, 9)), "\x1b[Ha\x1b[K\r\nb\x1b[K\x1b[J"),
+            (
+                "a low one",
+                "a\nb\nc\nd\n",
+                Some((3, 60)),
+                "\x1b[Ha\x1b[K\r\nb\x1b[K\r\n… 2 more lines: a taller window shows them\x1b[K\x1b[J",
+            ),
+            ("a narrow one", "小明 abc\n", Some((9, 6)), "\x1b[H小明 …\x1b[K\x1b[J"),
+            ("hardly one", "ab\ncd\n", Some((1, 1)), "\x1b[H…\x1b[K\x1b[J"),
+        ] {
+            assert_eq!(over(text, size), want, "{name}");
+        }
     }
 
     #[test]

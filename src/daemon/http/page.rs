@@ -86,7 +86,11 @@ impl Page {
         let disk = status.disk.map(|disk| format!("{} free", size(disk.free_bytes)));
         let parked = |rows: u64| (rows > 0).then(|| format!("{rows} given up"));
         let tiles = [
-            ("questions waiting", count(counts.inbox), oldest.or_else(|| parked(counts.inbox_parked))),
+            (
+                "questions waiting",
+                count(counts.inbox),
+                oldest.or_else(|| parked(counts.inbox_parked)),
+            ),
             ("messages to send", count(counts.outbox), parked(counts.outbox_parked)),
             ("conversations", count(counts.sessions), None),
             ("VIP slots", format!("{}/{}", counts.vip_used, status.vip_slots), None),
@@ -176,8 +180,12 @@ impl Page {
         let resets_ms = quota.iter().map(|line| line.resets_ms).max();
         let again = resets_ms.map(|at_ms| format!("All start again {}.", self.in_span(at_ms)));
         let lasts = lasts.iter().map(|line| {
-            let until = line.ends_ms.map_or("the day".to_owned(), |at_ms| self.until(at_ms));
-            format!("{} lasts {until}", line.tier.name())
+            let until = match line.ends_ms {
+                None => "lasts the day".to_owned(),
+                Some(at_ms) if at_ms <= self.now_ms => "is used up".to_owned(),
+                Some(at_ms) => format!("lasts {}", self.until(at_ms)),
+            };
+            format!("{} {until}", line.tier.name())
         });
         let lasts = lasts.collect::<Vec<_>>().join(" · ");
         let lasts = (!lasts.is_empty()).then(|| format!("At this rate {lasts}."));
