@@ -102,6 +102,7 @@ def trouble(standin, url):
     # The poll that is open ends with it.
     post(f"{standin.telegram}/control/text", {"chat": 990_001, "user": 990_001, "text": "wake up"})
     until(60, "the trouble", lambda: status(url).get("ready") is False)
+    until(60, "the dead key", lambda: any(key["state"] == "dead" for key in status(url)["keys"]))
 
 
 def live(standin, bot, url):
