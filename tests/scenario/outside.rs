@@ -258,27 +258,50 @@ fn readers_that_read_nothing_cost_little_and_are_cut() {
     assert!(most_kib < before_kib + 2 * GROWTH_KIB_MAX, "from {before_kib} to {most_kib} KiB");
 }
 
+/// The number behind that name in a report of the memory.
+fn bytes_of(text: &str, name: &str) -> u64 {
+    let line = text.lines().find(|line| line.trim_start().starts_with(name));
+    let rest = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim_start();
+    let number = rest.trim_start_matches(name).split_whitespace().next();
+    number.unwrap().parse().unwrap_or_else(|_| panic!("{name} is not known in\n{text}"))
+}
+
+/// The parts are the whole, within a tenth.
+fn assert_adds_up(text: &str) {
+    let resident = bytes_of(text, "resident ");
+    let parts = ["program", "heap", "anonymous", "stacks", "files"];
+    let sum: u64 = parts.iter().map(|name| bytes_of(text, name)).sum();
+    assert!(sum.abs_diff(resident) <= resident / 10, "{sum} of {resident}:\n{text}");
+}
+
 #[test]
-fn the_memory_report_adds_up_to_the_resident_size() {
-    let world = World::start(&[]);
-    for n in 0..30 {
-        world.say(100 + n, 100 + n, &format!("question {n}"));
+fn the_memory_report_adds_up_under_load_and_at_rest() {
+    const QUESTIONS: i64 = 60;
+    let slow = gemini::Options { first_ms: 300, pace_ms: 20, ..gemini_options() };
+    let world = World::prepare(&[("WORKERS", "32"), ("STREAM", "edit")], slow);
+    world.run();
+    world.until("the first poll", || (world.state_int("polls") > 0).then_some(()));
+    for n in 0..QUESTIONS {
+        world.say(100 + n, 100 + n, &format!("question {n} {}", "long ".repeat(500)));
     }
+    let mut most_threads = 0;
+    let pending = "SELECT (SELECT count(*) FROM inbox WHERE state IN (1, 2))";
+    world.until("the load", || (world.number(pending) > 0).then_some(()));
+    world.until("the end of the load", || {
+        let text = world.page("/debug/memory").1;
+        assert_adds_up(&text);
+        most_threads = most_threads.max(bytes_of(&text, "threads"));
+        (world.number(pending) == 0).then_some(())
+    });
+    assert!(most_threads > 20, "{most_threads} threads are no load");
     world.settle();
     let (status, inside) = world.page("/debug/memory");
     assert_eq!(status, 200);
     let done = world.command(&["status", "--memory"]).output().unwrap();
     let beside = String::from_utf8(done.stdout).unwrap();
     for text in [&inside, &beside] {
-        let bytes = |name: &str| -> u64 {
-            let line = text.lines().find(|line| line.trim_start().starts_with(name));
-            let rest = line.unwrap_or_else(|| panic!("no {name} in\n{text}")).trim_start();
-            let number = rest.trim_start_matches(name).split_whitespace().next();
-            number.unwrap().parse().unwrap_or_else(|_| panic!("{name} is not known in\n{text}"))
-        };
-        let resident = bytes("resident ");
-        let sum: u64 = ["program", "heap", "anonymous", "stacks", "files"].map(bytes).iter().sum();
-        assert!(sum.abs_diff(resident) <= resident / 10, "{sum} of {resident}:\n{text}");
+        assert_adds_up(text);
+        let bytes = |name: &str| bytes_of(text, name);
         let inner = ["page cache", "schema", "statements"].map(bytes);
         assert!(inner.iter().all(|bytes| *bytes > 0), "{text}");
         assert!(inner.iter().sum::<u64>() <= bytes("sqlite"), "{text}");
