@@ -377,6 +377,23 @@ def verify_and_import_tell_what_stops_them(w, _):
 def what_check_says(w, _):
     items = lambda: {item["name"]: item for item in json.loads(w.run("check", "--json", code=None).stdout)["items"] if item["name"].startswith("supabase")}
     assert all(item["level"] == "ok" for item in items().values()), items()
+    for table, breaks, found, todo, mends in (
+        ("user_registry", "alter table user_registry rename column username to name", "a column is missing", "migrations/supabase",
+         "alter table user_registry rename column name to username"),
+        ("chat_history", "revoke insert on chat_history from service_role", "the key may not write it", "grant select, insert",
+         "grant insert on chat_history to service_role"),
+        ("chat_history", "revoke select on chat_history from service_role", "the key may not read it", "grant select, insert",
+         "grant select on chat_history to service_role"),
+        ("user_registry", "alter table user_registry rename to elsewhere", "the table is not there", "right project",
+         "alter table elsewhere rename to user_registry"),
+    ):
+        w.pg.sql(breaks)
+        w.reload()
+        item = items()[f"supabase {table}"]
+        assert item["level"] == "fail" and found in item["found"] and todo in item["todo"], (breaks, item)
+        w.pg.sql(mends)
+        w.reload()
+        assert items()[f"supabase {table}"]["level"] == "ok", (mends, items())
     w.pg.sql("alter table chat_history alter id drop default; alter table chat_history alter id add generated always as identity")
     w.reload()
     w.add(3)

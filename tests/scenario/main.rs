@@ -5,6 +5,7 @@
 
 mod bad_input;
 mod chat;
+mod checked;
 mod damage;
 mod gemini_faults;
 mod kill;

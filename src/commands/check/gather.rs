@@ -31,7 +31,8 @@ pub fn gather(place: &Place, warnings: Vec<String>, now: Now, system_ms: i64) ->
         warnings,
         env_file,
         data_mode: mode(&place.data_dir),
-        disk: crate::os::disk(&place.data_dir),
+        // Before the first start, of the folder that will hold it.
+        disk: place.data_dir.ancestors().find_map(crate::os::disk),
         holder: lock::holder(&place.data_dir),
         units: UNIT_DIRS.iter().flat_map(|dir| enabled_units(Path::new(dir))).collect(),
         ..Local::default()
@@ -96,18 +97,24 @@ mod tests {
         let env_file = dir.join("env");
         fs::write(&env_file, "").unwrap();
         fs::set_permissions(&env_file, fs::Permissions::from_mode(0o640)).unwrap();
-        let place =
-            Place { config: Config::sample(), data_dir: dir.clone(), env_file: Some(env_file) };
+        let place = Place {
+            config: Config::sample(),
+            data_dir: dir.join("data"),
+            env_file: Some(env_file),
+        };
         let now = Now { unix_ms: 1_795_389_134_000 };
         let before = gather(&place, vec!["w".into()], now, 5);
         assert_eq!((before.now_ms, before.database, before.holder), (5, None, None));
+        assert!(before.disk.is_some());
         assert_eq!(before.env_file.map(|file| file.mode & 0o777), Some(0o640));
-        drop(Store::open(&dir).unwrap());
+        fs::create_dir(&place.data_dir).unwrap();
+        drop(Store::open(&place.data_dir).unwrap());
         let after = gather(&place, Vec::new(), now, 5);
         assert!(after.database.unwrap().unwrap().damage.is_none());
         assert!(!after.has_paired_owner && !after.quota.is_empty() && after.disk.is_some());
         assert_eq!(enabled_units(&dir)[0].name, "old.service");
-        fs::write(dir.join("svs-bot.db"), "this is no database at all, but long enough").unwrap();
+        fs::write(place.data_dir.join("svs-bot.db"), "this is no database at all, but long enough")
+            .unwrap();
         let broken = gather(&place, Vec::new(), now, 5);
         assert!(broken.database.unwrap().is_err());
         fs::remove_dir_all(&dir).unwrap();
