@@ -16,6 +16,11 @@ const NO_SUCH_HOST: &str = "https://svs-bot.invalid";
 /// A level and parts of what is found and of what is to be done.
 type Wanted<'a> = (&'a str, &'a str, &'a [&'a str], &'a str);
 
+/// Settings beside the usual ones.
+type Settings<'a> = &'a [(&'a str, &'a str)];
+/// What Telegram does to a method.
+type Fault<'a> = Option<(&'a str, Outcome)>;
+
 /// The item of that name has this level and these words; whatever is not ok says what to do.
 #[track_caller]
 fn named(world: &World, options: &[&str], wanted: Wanted<'_>) {
@@ -25,7 +30,7 @@ fn named(world: &World, options: &[&str], wanted: Wanted<'_>) {
     assert!(!text.contains(TOKEN) && !text.contains(KEY_1), "a secret is shown:\n{text}");
     let lines: Vec<&str> = text.lines().collect();
     let is_it = |line: &&str| line.strip_prefix(level).is_some_and(|rest| rest.contains(name));
-    let at = lines.iter().position(|line| is_it(&line)).unwrap_or_else(|| {
+    let at = lines.iter().position(is_it).unwrap_or_else(|| {
         panic!("no {level} of {name} (exit {:?}):\n{text}", done.status.code());
     });
     for words in found {
@@ -42,7 +47,7 @@ fn what_telegram_has_against_it_is_named() {
         |method: &'static str, code, text: &str| (method, Outcome::Refuse(code, text.into()));
     let private = r#"{"ok":true,"result":{"id":123456789,"is_bot":true,"first_name":"s","username":"s",
         "can_read_all_group_messages":false}}"#;
-    let cases: [(&[(&str, &str)], Option<(&str, Outcome)>, &[&str], Wanted<'_>); 8] = [
+    let cases: [(Settings<'_>, Fault<'_>, &[&str], Wanted<'_>); 8] = [
         (
             &[("TELEGRAM_BOT_TOKEN", "123456789:AAHwrongwrongwrongwrongwrongwrongwr")],
             None,
@@ -131,7 +136,7 @@ fn what_google_and_supabase_have_against_it_is_named() {
     };
     let anon = ("SUPABASE_KEY", "sb_publishable_of_the_scenario");
     let nowhere = ("SUPABASE_URL", "http://127.0.0.1:1");
-    let cases: [(&[(&str, &str)], gemini::Options, Wanted<'_>); 5] = [
+    let cases: [(Settings<'_>, gemini::Options, Wanted<'_>); 5] = [
         (
             &[],
             only(KEY_2),
