@@ -98,6 +98,33 @@ fn that_no_key_is_left_is_told_in_quiet_hours_and_which_ones_afterwards() {
 }
 
 #[test]
+fn a_gemini_that_fails_for_everybody_is_a_fact_until_it_answers_again() {
+    let mut bench = Bench::start(|_| {});
+    let fact_of = |bench: &Bench| {
+        let store = &bench.core.store;
+        store.read(|db| meta::get(db, fact::GEMINI_ERROR)).unwrap().unwrap_or_default()
+    };
+    let network = || ModelFailure::Network { sent: false, why: "connection refused".to_owned() };
+    let fails = |bench: &mut Bench, failure| {
+        // A question that failed comes again after a while.
+        let job = (0..100).find_map(|_| bench.asked().or_else(|| (bench.after(1_000), None).1));
+        bench.answers(job.unwrap().inbox, Err(failure));
+    };
+    bench.says("a question");
+    fails(&mut bench, network());
+    fails(&mut bench, network());
+    assert_eq!(fact_of(&bench), "", "two may be chance");
+    fails(&mut bench, network());
+    assert_eq!(fact_of(&bench), "connection refused");
+    bench.says("another");
+    let job = (0..100).find_map(|_| bench.asked().or_else(|| (bench.after(1_000), None).1));
+    bench.answers(job.unwrap().inbox, Ok("an answer"));
+    assert_eq!(fact_of(&bench), "");
+    fails(&mut bench, network());
+    assert_eq!(fact_of(&bench), "", "one in between is one");
+}
+
+#[test]
 fn quota_that_is_nearly_gone_is_told_once_a_day() {
     let mut bench = Bench::start(|config| {
         config.models.lite = vec!["only".into()];

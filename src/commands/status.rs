@@ -165,6 +165,9 @@ pub fn picture(status: &Status) -> String {
         "sessions",
         format!("{} live, {} of {} VIP slots", counts.sessions, counts.vip_used, status.vip_slots),
     ));
+    if let Some(why) = &status.gemini_error {
+        rows.push(("gemini", format!("no answers: {}; svs-bot check names the cause", plain(why))));
+    }
     rows.push(("supabase", supabase(status)));
     let disk = status.disk.map(|disk| format!("{} free on disk", size(disk.free_bytes)));
     rows.push(("database", join([size(counts.database_bytes), disk.unwrap_or_default()])));

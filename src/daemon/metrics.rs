@@ -435,6 +435,11 @@ fn gauge_families(page: &mut Page, status: &Status) {
         Some(u8::from(status.sync.enabled && status.sync.last_error.is_some())),
     );
     page.gauge(
+        "svs_bot_gemini_failing",
+        "Whether call after call of Gemini fails by network or by trouble of its own.",
+        Some(u8::from(status.gemini_error.is_some())),
+    );
+    page.gauge(
         "svs_bot_sync_enabled",
         "Whether Supabase is set.",
         Some(u8::from(status.sync.enabled)),

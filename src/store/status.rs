@@ -41,6 +41,8 @@ pub mod fact {
     pub const SYNC_LAST_SUCCESS_MS: &str = "sync_last_success_ms";
     /// Why the last synchronisation failed; empty after a success.
     pub const SYNC_LAST_ERROR: &str = "sync_last_error";
+    /// Why Gemini gives no answers; empty while it does.
+    pub const GEMINI_ERROR: &str = "gemini_error";
     /// What SQLite holds in the daemon's memory, as of the last minute.
     pub const SQLITE_MEMORY: &str = "sqlite_memory";
     /// The bot's username, without `@`.
@@ -289,6 +291,7 @@ pub fn read(db: &Connection, asked: &Asked) -> Result<Status> {
         keys: Vec::new(),
         quota: Vec::new(),
         lasts: Vec::new(),
+        gemini_error: meta::get(db, fact::GEMINI_ERROR)?.filter(|why| !why.is_empty()),
         sync: sync(db, asked.sync_enabled)?,
         hours: hours(db, asked.now_ms)?,
         troubles: troubles(db)?,

@@ -349,6 +349,8 @@ pub struct Status {
     pub quota: Vec<QuotaLine>,
     /// How long they last, for every tier that was used today and has a limit.
     pub lasts: Vec<TierLine>,
+    /// Why Gemini gives no answers to anybody; `None` while it does.
+    pub gemini_error: Option<String>,
     /// Supabase.
     pub sync: SyncLine,
     /// The last hours that had anything to count, oldest first, at most [`WEEK_HOURS`].

@@ -75,6 +75,24 @@ fn a_revoked_key_is_named_everywhere() {
 }
 
 #[test]
+fn a_gemini_out_of_reach_is_named_everywhere() {
+    let world = World::start(&[("GEMINI_API_URL", NOWHERE)]);
+    for n in 0..3 {
+        world.say(7 + n, 7 + n, "is anybody there?");
+    }
+    until_shown(&world, "gemini gives no answers: connection refused", "svs_bot_gemini_failing 1");
+    assert!(world.page("/").1.contains("svs-bot check names the cause"));
+    let line = checked(&world, "gemini");
+    assert!(line.contains("no reply") && line.contains("GEMINI_API_URL"), "{line}");
+    let told = world.log().matches("gemini.failed: ").count();
+    assert_eq!(told, 1, "{}", world.log());
+    let done = world.command(&["status"]).output().unwrap();
+    let text = String::from_utf8(done.stdout).unwrap();
+    assert!(text.contains("gemini     no answers: connection refused"), "{text}");
+    assert!(world.is_ready(), "messages are still taken and kept");
+}
+
+#[test]
 fn a_stopped_postgrest_is_named_everywhere() {
     let world = World::start(&[
         ("SUPABASE_URL", NOWHERE),

@@ -257,6 +257,7 @@ impl State {
             Err(failure) => self.pool.settle(in_flight.lease, Err(failure), now),
         };
         self.notices(db, &effects.notices, now)?;
+        self.heard_gemini(db, asked.result.as_ref().err(), now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
         if !matches!(asked.result, Err(ModelFailure::Media(_))) {
             step.counts.push(Count::Gemini { model: model.clone(), outcome });

@@ -7,6 +7,7 @@ mod accept;
 mod along;
 mod ask;
 mod export;
+mod gemini;
 mod hook;
 mod keep;
 mod poison;
@@ -132,6 +133,7 @@ pub(crate) struct Live {
     pub(crate) offset: i64,
     pub(crate) polling: Polling,
     pub(crate) hook: hook::Hook,
+    pub(crate) gemini: gemini::Gemini,
     pub(crate) me_known: bool,
     pub(crate) me_in_flight: bool,
     pub(crate) commands_set: bool,

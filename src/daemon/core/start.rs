@@ -51,6 +51,8 @@ impl Core {
                 meta::set(tx, keep::MENU, "")?;
                 meta::set(tx, keep::LAST_DELIVERY, "0")?;
             }
+            // What the run before could not reach, this one has not tried yet.
+            meta::set(tx, status::fact::GEMINI_ERROR, "")?;
             ledger::install_salt(tx, &secret_hash::hex(fresh))
         })?;
         let db = &store.db;
@@ -71,6 +73,7 @@ impl Core {
                 offset: 0,
                 polling: Polling { last_update_ms: inbox::newest_ms(db)?, ..Polling::default() },
                 hook: super::hook::Hook::default(),
+                gemini: super::gemini::Gemini::default(),
                 me_known: false,
                 me_in_flight: false,
                 commands_set: false,

@@ -110,6 +110,7 @@ pub(crate) fn busy() -> Status {
             TierLine { tier: Tier::Lite, ends_ms: None },
             TierLine { tier: Tier::Flash, ends_ms: Some(FLASH_ENDS_MS) },
         ],
+        gemini_error: Some("connection <refused>".into()),
         sync: SyncLine {
             enabled: true,
             pending: [1_234, 5],

@@ -17,6 +17,9 @@ pub(super) const STYLE: &str = include_str!("page.css");
 /// What to do about keys that Google refuses for good, and about a synchronisation that fails.
 const FOR_DEAD_KEYS: &str = "Dead keys stay dead: make new ones at aistudio.google.com/apikey.";
 const FOR_FAILED_SYNC: &str = "; what to do: svs-bot check";
+/// As in `scripts/prometheus-alerts.yml`.
+const FOR_GEMINI: &str =
+    "svs-bot check names the cause: network, name service, firewall, or Google&#39;s own trouble";
 /// Bars of the day charts.
 const DAY_HOURS: i64 = 24;
 /// First size of the page's buffer.
@@ -66,6 +69,11 @@ impl Page {
                 self.text(text);
                 self.out.push_str("</p>");
             }
+        }
+        if let Some(why) = &status.gemini_error {
+            self.out.push_str("<p class=\"reason\">");
+            self.text(&format!("gemini gives no answers: {why}"));
+            let _ = write!(self.out, "</p><p class=\"quiet\">{FOR_GEMINI}</p>");
         }
         let up = status.started_ms.map(|started_ms| span(self.now_ms - started_ms));
         let _ = write!(

@@ -41,6 +41,10 @@ pub fn status_json(status: &Status) -> String {
             out.push('}');
         });
     });
+    field(&mut out, ",", "gemini_error", |out| match &status.gemini_error {
+        Some(why) => quoting::json(out, why),
+        None => out.push_str("null"),
+    });
     field(&mut out, ",", "sync", |out| sync_json(out, status));
     field(&mut out, ",", "week", |out| {
         list(out, &status.week(), |out, day| {
