@@ -144,6 +144,23 @@ fn nothing_untidy_stays() {
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
 }
 
+/// A comparison that ends at the first difference tells by its time how much was right.
+#[test]
+fn secrets_that_strangers_give_are_compared_in_constant_time() {
+    let room = root().join("src/daemon/http");
+    for name in ["guard.rs", "webhook.rs"] {
+        let text = read(&room.join(name));
+        assert!(text.contains("secret_hash::equal("), "{name} compares otherwise");
+    }
+    for (path, text) in room_files() {
+        for words in ["expose() ==", "expose() !=", "== secret.expose()", "== token.expose()"] {
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let is_test = path.contains("tests");
+            assert!(is_test || !code.contains(words), "{path}: {words}: use secret_hash::equal");
+        }
+    }
+}
+
 #[test]
 fn planted_violations_are_caught() {
     let cases: &[(&str, &str, &[&str])] = &[

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Break it on purpose: whatever it is, four witnesses name the cause and the next step.
 
-Supabase stopped, a key revoked, Telegram out of reach, the disk full: each time the status page, a
+Supabase stopped, Gemini stopped, a key revoked, Telegram out of reach, the disk full: each time the status page, a
 metric, a shipped alert in the real Prometheus and `svs-bot check` must say so, and when it is mended
 the alert must end. How long each took is printed; the bounds here are for slow machines.
 """
@@ -64,12 +64,18 @@ def broken(folder):
             named.mended("SvsBotSyncFailing", lambda: say("a row"))
 
             stop("gemini")
+            for number in range(3):
+                say(f"is anybody there? {number}")
+            named("Gemini out of reach", ["gemini gives no answers: connection refused", "svs-bot check names"],
+                  "svs_bot_gemini_failing 1", "SvsBotGeminiFailing", ["Gemini", "svs-bot check"],
+                  "gemini", ["no reply", "GEMINI_API_URL"])
             running["gemini"] = start("gemini", "--unlimited", "--key", f"{LIVING}@p1")
             for number in range(4):
                 say(f"question {number}")
             named("a revoked key", ["dead", "…oked", "aistudio.google.com"],
                   'svs_bot_keys{group="D",state="dead"} 1', "SvsBotKeyDead", ["group D", "svs-bot keys list"],
                   "…oked", ["not a valid key", "aistudio.google.com"])
+            named.mended("SvsBotGeminiFailing")
 
             stop("telegram")
             named("Telegram out of reach", ["telegram: ", "connection refused", "svs-bot check tells"],
