@@ -140,6 +140,25 @@ fn a_wrong_clock_is_named_by_check_and_told() {
     }
 }
 
+#[test]
+fn the_owner_hears_once_of_a_crash_and_of_a_new_version() {
+    let world = World::start(&[("BOT_LANG", "en")]);
+    world.kill();
+    world.run();
+    world.expect(OWNER, "I stopped unexpectedly");
+    // An end in order, and the same version again, are no news.
+    world.signal("TERM");
+    assert_eq!(world.wait_exit(), Some(0));
+    world.run();
+    world.expect_nothing_more();
+    world.signal("TERM");
+    assert_eq!(world.wait_exit(), Some(0));
+    world.change("UPDATE meta SET value = '0.0.1' WHERE key = 'told_version'");
+    world.run();
+    world.expect(OWNER, "I now run version");
+    world.expect_nothing_more();
+}
+
 /// Sends these bytes on a connection of their own and reads to its end.
 fn exchange(world: &World, bytes: &[u8]) -> String {
     let Ok(mut stream) = TcpStream::connect(world.http_addr()) else { return String::new() };
