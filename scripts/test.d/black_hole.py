@@ -40,6 +40,30 @@ def main():
 
 def near():
     loopback_up()
+    polling()
+    webhook()
+
+
+def webhook():
+    """Nothing is open there that could die; the question how deliveries go has to find it out."""
+    with Far() as far:
+        address = f"127.0.0.1:{free_port()}"
+        settings = {"WEBHOOK_URL": "https://bot.example/hook", "WEBHOOK_SECRET": "a-secret-of-the-hook", "ALLOW_HTTP": "on",
+                    "WEBHOOK_ADDR": f"127.0.0.1:{free_port()}", "HTTP_ADDR": address,
+                    "TELEGRAM_API_URL": far.urls["telegram"], "GEMINI_API_URL": far.urls["gemini"]}
+        with Bot(**settings) as bot, Prometheus(address) as api:
+            until(60, "the bot", lambda: disk.get(address, "/readyz")[0] == 200)
+            until(60, "a scrape", lambda: fetch(f"{api}/query?query=1") and query(api, "svs_bot_ready == 1"))
+            named = Witnesses(bot, address, api)
+            far.cut()
+            named("the same in webhook mode", ["telegram: ", "svs-bot check tells"],
+                  'svs_bot_not_ready{cause="telegram"} 1', "SvsBotNotReady", ["telegram", "firewall"],
+                  "telegram", ["no reply", "firewall"])
+            far.mend()
+            named.mended("SvsBotNotReady")
+
+
+def polling():
     with Far() as far:
         settings = {"SUPABASE_KEY": "sb_secret_check", "SYNC_INTERVAL": "1s", "ALLOW_HTTP": "on"}
         urls = ("TELEGRAM_API_URL", "GEMINI_API_URL", "SUPABASE_URL")

@@ -12,6 +12,8 @@ use crate::wire::telegram::{TelegramError, WebhookInfo};
 
 /// Between two questions how deliveries go (contract §6).
 const INFO_EVERY_MS: i64 = 30 * SECOND_MS;
+/// Nothing heard for so long, and Telegram cannot be reached twice in a row: nothing can be delivered or sent.
+const AWAY_MS: i64 = 45 * SECOND_MS;
 /// After so many times in a row that ours was gone, somebody else uses the token.
 const OVERWRITTEN_MAX: u32 = 3;
 /// The instant of the last delivery is written down no more often than this.
@@ -254,7 +256,10 @@ impl State {
         };
         let polling = &mut self.live.polling;
         // Deliveries may go on while only the question about them fails, and are a sign of life too.
-        let stale = now.unix_ms - polling.last_ok_ms > POLL_STALE_MS && is_away(failure);
+        let is_out_of_reach =
+            matches!(failure, SendFailure::Net(_)) && polling.failures >= poll::FAILURES_UNREADY;
+        let patience_ms = if is_out_of_reach { AWAY_MS } else { POLL_STALE_MS };
+        let stale = now.unix_ms - polling.last_ok_ms > patience_ms && is_away(failure);
         polling.unready |=
             refused || !is_set && polling.failures >= poll::FAILURES_UNREADY || is_set && stale;
         if polling.trouble != trouble {
