@@ -66,7 +66,6 @@ fn worlds_that_once_broke_a_promise_hold() {
             "the loop spun: the mark of a synced commit was the same as before and so nothing to sync",
         ),
         (2007, 6, "sessions of a wrong clock, counted from now, filled more slots than there are"),
-        (5002, 24, "a day that the clock had leapt to before was counted from nought again"),
         (1003, 6, "sessions that a wrong clock had opened held their slots for years"),
     ] {
         holds(Plan::of_seed(seed, hours));
