@@ -231,7 +231,7 @@ CREATE TABLE erasure (
 CREATE TABLE gemini_key (
   fingerprint TEXT PRIMARY KEY,
   last4       TEXT NOT NULL,
-  -- declared project, or the project joined by inference, or '' for one of its own
+  -- the project joined by inference, now or (with inferred = 0) the last time; '' for never
   project     TEXT NOT NULL DEFAULT '',
   inferred    INTEGER NOT NULL DEFAULT 0,
   -- the Pacific day until which an inferred project is believed, and how often it was inferred
@@ -251,13 +251,15 @@ CREATE TABLE gemini_key (
   last_used_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- Two keys without a declared project that cannot share one: one was answered while the other's day
--- was used up.
+-- Two keys without a declared project that cannot share one (one was answered while the other's day
+-- was used up), or that may.
 CREATE TABLE key_apart (
   one   TEXT NOT NULL,
   other TEXT NOT NULL,
   -- the Pacific day on which that was seen last
   day   INTEGER NOT NULL,
+  -- on so many days both were used up together; 0 once it is known that they are apart
+  together INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (one, other)
 ) STRICT, WITHOUT ROWID;
 
@@ -270,7 +272,8 @@ CREATE TABLE quota (
   tpm        INTEGER NOT NULL DEFAULT -1,
   rpd        INTEGER NOT NULL DEFAULT -1,
   until_ms   INTEGER NOT NULL DEFAULT 0,
-  -- 'minute', 'day', 'spend', 'guess', 'none' (limit 0), 'closed' (model closed to this project), ''
+  -- 'minute', 'day', 'tokens' (of a day), 'spend', 'guess', 'none' (limit 0),
+  -- 'closed' (model closed to this project), ''
   reason     TEXT NOT NULL DEFAULT '',
   guessed    INTEGER NOT NULL DEFAULT 0,
   backoff    INTEGER NOT NULL DEFAULT 0,

@@ -35,9 +35,12 @@ pub fn load(db: &Connection, now: Now) -> Result<LedgerRows> {
         )?,
         aparts: all(
             db,
-            "SELECT one, other, day FROM key_apart ORDER BY one, other",
+            "SELECT one, other, day, together FROM key_apart ORDER BY one, other",
             [],
-            |row| Ok(ApartRow { one: row.get(0)?, other: row.get(1)?, day: row.get(2)? }),
+            |row| {
+                let (one, other) = (row.get(0)?, row.get(1)?);
+                Ok(ApartRow { one, other, day: row.get(2)?, together: row.get(3)? })
+            },
         )?,
         quotas: all(
             db,
@@ -82,9 +85,9 @@ pub fn save(db: &Connection, changes: &Changes) -> Result<()> {
     }
     for row in &changes.aparts {
         db.prepare_cached(
-            "INSERT OR REPLACE INTO key_apart (one, other, day) VALUES (?1, ?2, ?3)",
+            "INSERT OR REPLACE INTO key_apart (one, other, day, together) VALUES (?1, ?2, ?3, ?4)",
         )?
-        .execute(params![row.one, row.other, row.day])?;
+        .execute(params![row.one, row.other, row.day, row.together])?;
     }
     for row in &changes.quotas {
         save_quota(db, row)?;
@@ -135,7 +138,8 @@ pub fn save(db: &Connection, changes: &Changes) -> Result<()> {
     Ok(())
 }
 
-/// Deletes reservations that weigh on nothing, days older than eight, and what was not seen again for
+/// Deletes reservations that weigh on nothing, days older than eight (but for the last nine that were
+/// counted on), and what was not seen again for
 /// a quarter of a year.
 ///
 /// # Errors
@@ -143,8 +147,17 @@ pub fn save(db: &Connection, changes: &Changes) -> Result<()> {
 pub fn prune(db: &Connection, now: Now) -> Result<()> {
     db.prepare_cached("DELETE FROM reservation WHERE at_ms <= ?1")?
         .execute([now.unix_ms - LEASE_MS_MAX])?;
-    db.prepare_cached("DELETE FROM quota_day WHERE day < ?1")?
-        .execute([pacific_day(now.unix_ms) - KEEP_DAYS])?;
+    // Days that were counted on, and not days of the calendar: a clock that runs ahead must not
+    // delete what is true when it comes back.
+    db.prepare_cached(
+        "DELETE FROM quota_day WHERE day < ?1 AND (day < ?2 OR day NOT IN
+           (SELECT DISTINCT day FROM quota_day ORDER BY day DESC LIMIT ?3))",
+    )?
+    .execute([
+        pacific_day(now.unix_ms) - KEEP_DAYS,
+        pacific_day(now.unix_ms) - APART_KEEP_DAYS,
+        KEEP_DAYS + 1,
+    ])?;
     db.prepare_cached("DELETE FROM key_apart WHERE day < ?1")?
         .execute([pacific_day(now.unix_ms) - APART_KEEP_DAYS])?;
     Ok(())
@@ -328,7 +341,7 @@ mod tests {
                 errors: 7,
                 last_used_ms: 8,
             }],
-            aparts: vec![ApartRow { one: "f".to_owned(), other: "g".to_owned(), day }],
+            aparts: vec![ApartRow { one: "f".to_owned(), other: "g".to_owned(), day, together: 2 }],
             quotas: vec![QuotaRow {
                 project: project.clone(),
                 model: model.clone(),
@@ -395,7 +408,16 @@ mod tests {
         let rows = load(&store.db, later(1)).unwrap();
         assert_eq!((rows.days.len(), rows.reservations.len(), rows.last_reservation), (1, 0, 15));
         store.write(Durability::Process, |tx| prune(tx, later(9))).unwrap();
-        assert_eq!(load(&store.db, NOW).unwrap().days.len(), 0);
+        let kept = load(&store.db, NOW).unwrap().days;
+        assert_eq!(kept.len(), 1, "a clock that runs ahead deletes nothing that counts");
+        let busy =
+            |day| Changes { days: vec![DayRow { day, ..kept[0].clone() }], ..Changes::default() };
+        for n in 1..=KEEP_DAYS + 1 {
+            store.write(Durability::Process, |tx| save(tx, &busy(kept[0].day + n))).unwrap();
+        }
+        store.write(Durability::Process, |tx| prune(tx, later(9))).unwrap();
+        let days = load(&store.db, NOW).unwrap().days;
+        assert_eq!((days.len(), days[0].day), (9, kept[0].day + 1), "nine newer days were used");
         assert_eq!(load(&store.db, NOW).unwrap().aparts.len(), 1);
         store.write(Durability::Process, |tx| prune(tx, later(93))).unwrap();
         assert_eq!(load(&store.db, NOW).unwrap().aparts.len(), 0);

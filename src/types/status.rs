@@ -63,6 +63,14 @@ pub enum Hold {
     Unknown,
     /// Keys that may share its project were refused for today one after the other: it is tried more rarely.
     HeldBack,
+    /// Another project was told that it has none of the model: those that never used it come last.
+    Unproven,
+    /// What is left of today is kept for owner and vip; the others see the key as used up.
+    Kept,
+    /// Little is left of today: all but owner and vip take a weaker model first.
+    Saved,
+    /// `KEY_MIN_INTERVAL` has not passed since its last use.
+    Interval,
     /// Many projects were refused at once: the whole pool pauses.
     Storm,
     /// Refused once after it had worked; it is being looked at.
@@ -86,6 +94,12 @@ impl Hold {
             Self::Overloaded => "overloaded",
             Self::Unknown => "unknown to gemini",
             Self::HeldBack => "tried rarely: others that may share its project were used up",
+            Self::Unproven => "tried last: another project was told that it has none of it",
+            Self::Kept => "what is left today is kept for owner and vip",
+            Self::Saved => {
+                "little is left today: others than owner and vip take a weaker model first"
+            }
+            Self::Interval => "pauses between two uses",
             Self::Storm => "the whole pool pauses: many projects were refused at once",
             Self::Doubted => "to be looked at",
             Self::Parked => "parked by the operator",

@@ -64,11 +64,17 @@ pub(super) struct Refusal {
 const REASONS: [&str; 3] = ["overloaded", "unknown", "storm"];
 
 impl Bench {
-    pub(super) fn load(&mut self, row: &BenchRow) {
-        self.until_ms = row.until_ms;
+    pub(super) fn load(&mut self, row: &BenchRow, now_ms: UnixMs) {
         self.times = row.failures;
         self.reason =
             REASONS.into_iter().find(|known| *known == row.reason).unwrap_or("overloaded");
+        // A clock that was ahead must not make it longer than any is.
+        let longest_ms = match self.reason {
+            "unknown" => UNKNOWN_MS,
+            "storm" => PAUSE_MS_MAX,
+            _ => BENCH_MS_MAX,
+        };
+        self.until_ms = row.until_ms.min(now_ms.saturating_add(longest_ms));
     }
 
     pub(super) fn row(&self, model: &str) -> BenchRow {

@@ -14,7 +14,7 @@ use super::{Key, Pool};
 use crate::types::{MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};
 
 /// A wait for one's own key that is shorter than this is better than the reserve or a weaker model.
-const SHORT_WAIT_MS: i64 = 1_500;
+pub(super) const SHORT_WAIT_MS: i64 = 1_500;
 /// The part of a pair's day, one in so many, that is saved for later while a weaker model is open.
 const SAVED_ONE_IN: u32 = 5;
 const SAVED_ONE_IN_PREMIUM: u32 = 10;
@@ -291,7 +291,7 @@ impl Pool {
         i64::from(left) - i64::from(pair.used_on(day)) * percent / 100
     }
 
-    fn ready_ms(&self, key: &Key, now_ms: UnixMs) -> UnixMs {
+    pub(super) fn ready_ms(&self, key: &Key, now_ms: UnixMs) -> UnixMs {
         // A clock that was ahead before the restart must not silence the key.
         if key.row.last_used_ms == 0 || key.row.last_used_ms > now_ms {
             return 0;
@@ -299,7 +299,7 @@ impl Pool {
         key.row.last_used_ms.saturating_add(self.settings.min_interval_ms)
     }
 
-    fn is_saved(&self, pair: &Pair, model: usize, role: Role, left: u32) -> bool {
+    pub(super) fn is_saved(&self, pair: &Pair, model: usize, role: Role, left: u32) -> bool {
         let one_in = match role {
             Role::Owner | Role::Vip => return false,
             Role::Premium => SAVED_ONE_IN_PREMIUM,

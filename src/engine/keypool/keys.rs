@@ -1,8 +1,9 @@
 //! Owns: what is held against a key itself: its validity, the looks at it, the operator's word.
 //! May not: touch counters.
 
+use super::notice::Notice;
 use super::pair::Reason;
-use super::settle::{Effects, Notice, Step, number};
+use super::settle::{Effects, Step, number};
 use super::{Key, Pool};
 use crate::types::model::ModelFailure;
 use crate::types::{MINUTE_MS, Now, UnixMs};
@@ -14,7 +15,7 @@ const LOOK_LOST_MS: i64 = 2 * MINUTE_MS;
 /// A look that told nothing, since nobody answered, is repeated after this long.
 const LOOK_AGAIN_MS: i64 = MINUTE_MS;
 /// Rest of a key that was refused once after it had worked; a model-list call decides sooner.
-const DOUBT_MS: i64 = 5 * MINUTE_MS;
+pub(super) const DOUBT_MS: i64 = 5 * MINUTE_MS;
 
 impl Pool {
     /// Says no more about a key than is known: one that has worked is looked at before it is dead.
@@ -166,6 +167,7 @@ impl Pool {
         row.rest_reason.clear();
         row.errors = 0;
         row.joins = 0;
+        row.project.clear();
         key.unchecked = true;
         let project = key.project;
         for model in 0..self.models.len() {

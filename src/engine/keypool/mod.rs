@@ -9,7 +9,9 @@
 
 mod bench;
 mod choose;
+mod habit;
 mod keys;
+mod notice;
 mod pair;
 mod projects;
 mod rows;
@@ -21,14 +23,16 @@ mod view;
 mod tests;
 
 pub use choose::{Choice, Pick, Want};
+pub use notice::Notice;
 pub use rows::{ApartRow, BenchRow, Changes, DayRow, KeyRow, LedgerRows, QuotaRow, ReservationRow};
 pub use settings::{KeySpec, Limit, PoolSettings};
-pub use settle::{Effects, Lease, Notice, Step};
+pub use settle::{Effects, Lease, Step};
 
 use crate::calendar::pacific_day;
 use crate::types::{Group, MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};
 use bench::{Bench, Refusal};
 use pair::Pair;
+use projects::{Apart, Spent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long a request weighs on a per-minute limit: a minute, and what it may have been on its way.
@@ -125,12 +129,12 @@ pub struct Pool {
     /// The pause of the whole pool.
     pause: Bench,
     refusals: VecDeque<Refusal>,
-    /// Keys seen not to share a project, smaller position first, with the day of that.
-    apart: BTreeMap<(usize, usize), i64>,
+    /// What was seen of two keys, smaller position first: that they share no project, or may.
+    apart: BTreeMap<(usize, usize), Apart>,
     /// Until that day the keys without a declared project are used unevenly.
     uneven_until_day: i64,
     /// When today's quota of a model refused a key first, by model and key.
-    spent: BTreeMap<(usize, usize), UnixMs>,
+    spent: BTreeMap<(usize, usize), Spent>,
     region_told: bool,
     dirty: Dirty,
     /// Keys that the settings do not name any more; kept so that they may come back.
@@ -160,11 +164,15 @@ impl Pool {
                 ..KeyRow::default()
             });
             row.last4.clone_from(&spec.last4);
+            row.resting_until_ms = row.resting_until_ms.min(now.unix_ms + keys::DOUBT_MS);
             let inferred = row.inferred && spec.project.is_none() && !row.project.is_empty();
             let project = if inferred { intern(&mut projects, &row.project) } else { own_project };
             if !inferred {
                 row.inferred = false;
+            }
+            if spec.project.is_some() {
                 row.project.clear();
+                row.joins = 0;
             }
             keys.push(Key {
                 row,
@@ -196,7 +204,7 @@ impl Pool {
             .collect();
         let chains = [Tier::Lite, Tier::Flash, Tier::Pro]
             .iter()
-            .map(|tier| positions(&settings.chain(*tier), &models))
+            .map(|tier| settings::positions(&settings.chain(*tier), &models))
             .collect();
         let models: Vec<Model> = models
             .into_iter()
@@ -332,17 +340,13 @@ impl Pool {
     ) {
         for row in quotas {
             if let Some(pair) = self.pair_named(&row.project, &row.model) {
-                pair.load_quota(row);
+                pair.load_quota(row, now.unix_ms);
             }
         }
         let today = pacific_day(now.unix_ms);
         for row in days {
-            if let Some(pair) = self.pair_named(&row.project, &row.model)
-                // A clock that was ahead leaves days of the future; the newest day not past counts.
-                && row.day >= pair.day
-                && (row.day <= today + 1)
-            {
-                pair.load_day(row);
+            if let Some(pair) = self.pair_named(&row.project, &row.model) {
+                pair.load_day(row, today);
             }
         }
         for row in reservations {
@@ -356,6 +360,8 @@ impl Pool {
             };
             let Some(at) = at else { continue };
             let Some(pair) = self.pairs.get_mut(at) else { continue };
+            // One of a clock that was ahead weighs as if it were made now.
+            let row = &ReservationRow { at_ms: row.at_ms.min(now.unix_ms), ..row.clone() };
             if row.at_ms > now.unix_ms - WINDOW_MS {
                 pair.enter_window(row.at_ms, row.tokens, row.id);
             }
@@ -372,10 +378,10 @@ impl Pool {
         }
         for row in benches {
             if row.model == WHOLE_POOL {
-                self.pause.load(row);
+                self.pause.load(row, now.unix_ms);
             } else if let Some(model) = self.models.iter_mut().find(|model| model.name == row.model)
             {
-                model.bench.load(row);
+                model.bench.load(row, now.unix_ms);
             }
         }
     }
@@ -427,7 +433,10 @@ impl Pool {
             keys,
             aparts: self.apart.keys().filter_map(|pair| self.apart_row(*pair)).collect(),
             quotas: (0..self.pairs.len()).filter_map(|at| self.quota_row(at)).collect(),
-            days: (0..self.pairs.len()).filter_map(|at| self.day_row(at)).collect(),
+            days: (0..self.pairs.len())
+                .filter_map(|at| self.day_row(at))
+                .chain(self.pairs.iter().flat_map(Pair::ahead).cloned())
+                .collect(),
             reservations,
             last_reservation: self.last_reservation,
             benches: benches.into_iter().filter(|row| row.until_ms != 0).collect(),
@@ -486,13 +495,4 @@ impl Pool {
 
 fn keys_in(keys: &[Key], group: Group) -> Vec<usize> {
     keys.iter().enumerate().filter(|(_, key)| key.group == group).map(|(at, _)| at).collect()
-}
-
-fn positions(chain: &[Vec<&str>], models: &[String]) -> Vec<Vec<usize>> {
-    chain
-        .iter()
-        .map(|step| {
-            step.iter().filter_map(|name| models.iter().position(|known| known == name)).collect()
-        })
-        .collect()
 }

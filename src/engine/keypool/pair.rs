@@ -4,9 +4,10 @@
 use super::WINDOW_MS;
 use super::rows::{DayRow, QuotaRow};
 use super::settings::Limits;
+use super::settle::{GUESS_MS_MAX, MINUTE_REST_MS_MAX, SPEND_MS_MAX, STATE_DAYS_LOG2_MAX};
 use crate::calendar::{pacific_day, pacific_midnight_after};
 use crate::types::status::Hold;
-use crate::types::{Now, UnixMs};
+use crate::types::{DAY_MS, HOUR_MS, Now, UnixMs};
 use std::collections::VecDeque;
 
 /// Requests remembered per pair for the per-minute limits: the highest rate the bot goes to.
@@ -19,6 +20,8 @@ pub(super) enum Reason {
     None,
     Minute,
     Day,
+    /// The day's tokens: that says nothing of requests.
+    Tokens,
     Spend,
     /// A 429 without details.
     Guess,
@@ -28,10 +31,11 @@ pub(super) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::None,
         Self::Minute,
         Self::Day,
+        Self::Tokens,
         Self::Spend,
         Self::Guess,
         Self::Nothing,
@@ -43,6 +47,7 @@ impl Reason {
             Self::None => "",
             Self::Minute => "minute",
             Self::Day => "day",
+            Self::Tokens => "tokens",
             Self::Spend => "spend",
             Self::Guess => "guess",
             Self::Nothing => "none",
@@ -58,11 +63,24 @@ impl Reason {
     pub(super) fn hold(self) -> Hold {
         match self {
             Self::Minute => Hold::Minute,
-            Self::Day => Hold::Day,
+            Self::Day | Self::Tokens => Hold::Day,
             Self::Spend => Hold::Spend,
             Self::None | Self::Guess => Hold::Unexplained,
             Self::Nothing => Hold::Nothing,
             Self::Closed => Hold::Closed,
+        }
+    }
+
+    /// The longest rest there is for this reason.
+    fn longest_ms(self) -> i64 {
+        match self {
+            Self::None => 0,
+            Self::Minute => MINUTE_REST_MS_MAX,
+            // A day with an hour more, when daylight saving ends.
+            Self::Day | Self::Tokens => DAY_MS + HOUR_MS,
+            Self::Spend => SPEND_MS_MAX,
+            Self::Guess => GUESS_MS_MAX,
+            Self::Nothing | Self::Closed => DAY_MS << STATE_DAYS_LOG2_MAX,
         }
     }
 
@@ -71,6 +89,9 @@ impl Reason {
         matches!(self, Self::Nothing | Self::Closed)
     }
 }
+
+/// A count further ahead of the clock than this many days weighs on nothing: that clock was no clock.
+const AHEAD_DAYS_MAX: i64 = 8;
 
 /// A request as the per-minute limits see it.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +144,9 @@ pub(super) struct Pair {
     pub(super) in_flight: u32,
     /// A look at its keys has been asked for in this rest.
     pub(super) looked: bool,
+    /// Days after `day` that a clock which was ahead has counted on, or that one which is behind
+    /// will come to: they weigh on today, since what they count has happened.
+    ahead: Vec<DayRow>,
 }
 
 /// The pair of nobody.
@@ -141,6 +165,7 @@ pub(super) static NONE: Pair = Pair {
     window: VecDeque::new(),
     in_flight: 0,
     looked: false,
+    ahead: Vec::new(),
 };
 
 impl Pair {
@@ -156,7 +181,29 @@ impl Pair {
 
     /// Uses counted today; a new day begins with what was in flight when the old one ended.
     pub(super) fn used_on(&self, day: i64) -> u32 {
-        if self.day >= day { self.used } else { self.in_flight }
+        let counted = if self.day >= day { self.used } else { self.in_flight };
+        let ahead = self.ahead.iter().filter(|row| row.day >= day && row.day > self.day);
+        ahead
+            .filter(|row| row.day <= day + AHEAD_DAYS_MAX)
+            .fold(counted, |sum, row| sum.saturating_add(row.used))
+    }
+
+    /// Begins a new day: what is in flight may be counted on it by Gemini, and what was counted on
+    /// it before the clock went back is counted on it still.
+    pub(super) fn begin(&mut self, day: i64) {
+        let known = self.ahead.iter().position(|row| row.day == day);
+        let known = known.map(|at| self.ahead.swap_remove(at)).unwrap_or_default();
+        self.ahead.retain(|row| row.day > day);
+        self.used = self.in_flight.saturating_add(known.used);
+        self.refused = known.refused;
+        self.tokens_in = known.tokens_in;
+        self.tokens_out = known.tokens_out;
+        self.day = day;
+    }
+
+    /// Rows of the days to come, by the clock.
+    pub(super) fn ahead(&self) -> &[DayRow] {
+        &self.ahead
     }
 
     /// How many requests of today's `cap` are left, or why none can be made now.
@@ -167,22 +214,22 @@ impl Pair {
         tokens: u32,
         moment: Moment,
     ) -> Result<u32, Blocked> {
-        if self.until_ms > moment.now_ms {
-            return Err(Blocked { until_ms: self.until_ms, reason: self.reason });
+        let resting = self.until_ms > moment.now_ms;
+        let rest = resting.then_some(Blocked { until_ms: self.until_ms, reason: self.reason });
+        if let Some(blocked) = rest.filter(|blocked| blocked.reason.is_state()) {
+            return Err(blocked);
         }
-        let left = match cap {
-            Some(cap) => {
-                let used = self.used_on(moment.day);
-                if used >= cap {
-                    return Err(Blocked { until_ms: moment.midnight_ms, reason: Reason::Day });
-                }
-                cap - used
-            }
-            None => u32::MAX,
-        };
-        match self.minute_blocked_until(limits, tokens, moment.now_ms) {
-            Some(until_ms) => Err(Blocked { until_ms, reason: Reason::Minute }),
-            None => Ok(left),
+        let used = self.used_on(moment.day);
+        let day = cap
+            .filter(|cap| used >= *cap)
+            .map(|_| Blocked { until_ms: moment.midnight_ms, reason: Reason::Day });
+        let minute = self
+            .minute_blocked_until(limits, tokens, moment.now_ms)
+            .map(|until_ms| Blocked { until_ms, reason: Reason::Minute });
+        // What ends last decides: before that it is no use to ask again.
+        match [minute, day, rest].into_iter().flatten().max_by_key(|blocked| blocked.until_ms) {
+            Some(blocked) => Err(blocked),
+            None => Ok(cap.map_or(u32::MAX, |cap| cap.saturating_sub(used))),
         }
     }
 
@@ -260,7 +307,9 @@ impl Pair {
 
     /// Takes over another pair's use: the two turned out to be one.
     pub(super) fn absorb(&mut self, other: &mut Self, day: i64) {
-        self.used = self.used_on(day).saturating_add(other.used_on(day));
+        // Of days ahead only today's part is known apart; the rows stay where they are.
+        let today = |pair: &Self| if pair.day >= day { pair.used } else { pair.in_flight };
+        self.used = today(self).saturating_add(other.used_on(day));
         self.refused += other.refused;
         self.day = day;
         self.in_flight += std::mem::take(&mut other.in_flight);
@@ -304,16 +353,24 @@ impl Pair {
         self.backoff = 0;
     }
 
-    pub(super) fn load_quota(&mut self, row: &QuotaRow) {
+    pub(super) fn load_quota(&mut self, row: &QuotaRow, now_ms: UnixMs) {
         self.learned = Limits { rpm: row.rpm, tpm: row.tpm, rpd: row.rpd };
-        self.until_ms = row.until_ms;
         self.reason = Reason::from_name(&row.reason);
+        // A clock that was ahead must not make a rest longer than any is.
+        self.until_ms = row.until_ms.min(now_ms.saturating_add(self.reason.longest_ms()));
         self.guessed = row.guessed;
         self.backoff = row.backoff;
         self.learned_ms = row.learned_ms;
     }
 
-    pub(super) fn load_day(&mut self, row: &DayRow) {
+    pub(super) fn load_day(&mut self, row: &DayRow, today: i64) {
+        if row.day > today {
+            self.ahead.push(row.clone());
+            return;
+        }
+        if row.day < self.day {
+            return;
+        }
         self.day = row.day;
         self.used = row.used;
         self.refused = row.refused;

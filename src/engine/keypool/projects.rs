@@ -8,7 +8,8 @@
 //! explain it, another key belongs to the same project if, without that key, all that may belong to it
 //! have together used less than the limit. Such a key is joined once it has been refused too, or had
 //! been joined before; it is never set aside by arithmetic alone. Where somebody else uses the quotas
-//! too, the counts explain nothing and nothing is joined. (A minute's quota proves too little: any two
+//! too, the counts explain nothing: then keys are joined that were used up together on several days
+//! though neither was ever answered after the other's end. (A minute's quota proves too little: any two
 //! busy projects look joined by it.)
 //!
 //! With the keys used evenly all projects would end in the same minute, and neither fact would ever
@@ -18,13 +19,16 @@
 //! together. After two months without such a refusal the even use comes back.
 //!
 //! A join is believed until the end of the day, the next time for two days, then four …: when it was
-//! wrong it costs a day, and it is undone by itself or by `revive`.
+//! wrong it costs a day, and it is undone by itself or by `revive`. What is not inferred again for as
+//! long as it was believed counts for less; and once the two are seen to be apart it counts for
+//! nothing, and the owner's log says so.
 
 use super::bench::Refusal;
 use super::choose::scatter;
+use super::notice::Notice;
 use super::pair::{Moment, Reason};
 use super::rows::ApartRow;
-use super::settle::{Lease, Notice, number};
+use super::settle::{Lease, number};
 use super::{Key, Pool};
 use crate::calendar::pacific_day;
 use crate::types::{HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
@@ -34,11 +38,11 @@ const APART_AFTER_MS: i64 = MINUTE_MS;
 /// So often the proof is dated anew, in days.
 const APART_AGAIN_DAYS: i64 = 16;
 /// Pairs of keys remembered; beyond, nothing new is learned: that many keys are declared.
-const APART_MAX: usize = 20_000;
+pub(super) const APART_MAX: usize = 20_000;
 /// Counts may be above Gemini's by requests in flight or lost: so many, and one in so many; and below
 /// by the latter, should Gemini count what it refuses.
-const SLACK: u64 = 2;
-const SLACK_ONE_IN: u64 = 50;
+pub(super) const SLACK: u64 = 2;
+pub(super) const SLACK_ONE_IN: u64 = 50;
 /// From so many such refusals in a row on, the others are held back: so long, four times as long each time.
 const HOLD_FROM: u32 = 4;
 const HOLD_MS_MIN: i64 = 15 * SECOND_MS;
@@ -52,6 +56,22 @@ const UNEVEN_DAYS: i64 = 2 << BELIEF_LOG2_MAX;
 const HANDICAP_MODELS: u32 = 64;
 /// The most favoured project is used up to so much faster than others: 100 % is twice as fast.
 const HANDICAP_PERCENT_MAX: u32 = 400;
+
+/// When today's quota refused a key first, and until when that holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spent {
+    at_ms: UnixMs,
+    until_ms: UnixMs,
+}
+
+/// What was seen of two keys.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Apart {
+    /// The Pacific day of that.
+    pub(super) day: i64,
+    /// On so many days both were used up and neither was answered after the other's end; 0 once one was.
+    pub(super) together: u32,
+}
 
 impl Pool {
     /// Joins the keys without which a refusal cannot be explained (module header).
@@ -76,14 +96,15 @@ impl Pool {
             }
         }
         let sum = |group: &[(usize, u64)]| group.iter().map(|(_, count)| count).sum::<u64>();
-        let (known, enough) = (sum(&all), limit - limit / SLACK_ONE_IN);
-        if known < enough {
+        let enough = limit - limit / SLACK_ONE_IN;
+        if self.most_of_one(&all, None) < enough {
             return Vec::new();
         }
-        let needed = |(other, count): &(usize, u64)| {
-            *other == project || known - count < enough && self.is_suspect(*other, model)
+        let needed = |(other, _): &&(usize, u64)| {
+            *other == project
+                || self.is_suspect(*other, model) && self.most_of_one(&all, Some(*other)) < enough
         };
-        let group: Vec<(usize, u64)> = all.into_iter().filter(needed).collect();
+        let group: Vec<(usize, u64)> = all.iter().filter(needed).copied().collect();
         let agree = group.iter().all(|(one, _)| {
             group.iter().all(|(other, _)| one == other || self.may_share(*one, *other))
         });
@@ -103,10 +124,41 @@ impl Pool {
         notices
     }
 
+    /// The most that one project can have used of these, but for one: of those that are all apart from
+    /// each other only one belongs to it. Never too little; too much where who is apart is not known.
+    fn most_of_one(&self, all: &[(usize, u64)], without: Option<usize>) -> u64 {
+        let mut by_count: Vec<_> =
+            all.iter().filter(|(project, _)| Some(*project) != without).copied().collect();
+        by_count.sort_by_key(|(project, count)| (std::cmp::Reverse(*count), *project));
+        let mut alternatives: Vec<Vec<usize>> = Vec::new();
+        let mut most = 0_u64;
+        for (project, count) in by_count {
+            let apart_from_all = |others: &&mut Vec<usize>| {
+                others.iter().all(|other| !self.may_share(project, *other))
+            };
+            match alternatives.iter_mut().find(apart_from_all) {
+                // The first of them has the largest count.
+                Some(others) => others.push(project),
+                None => {
+                    most = most.saturating_add(count);
+                    alternatives.push(vec![project]);
+                }
+            }
+        }
+        most
+    }
+
     /// Many keys refused one after the other though each has hardly used the model share what is used
     /// up, whichever of them belong together: the others are tried one by one and ever more rarely.
-    pub(super) fn hold_by(&mut self, key: usize, model: usize, quiet: bool, moment: Moment) {
-        self.spent.entry((model, key)).or_insert(moment.now_ms);
+    pub(super) fn hold_by(
+        &mut self,
+        key: usize,
+        model: usize,
+        until_ms: UnixMs,
+        quiet: bool,
+        moment: Moment,
+    ) {
+        self.spent.entry((model, key)).or_insert(Spent { at_ms: moment.now_ms, until_ms });
         let inferable = self.keys.get_mut(key).filter(|key| quiet && !key.declared);
         let (Some(known), Some(model)) = (inferable, self.models.get_mut(model)) else { return };
         if known.row.puzzled_day < moment.day {
@@ -138,7 +190,7 @@ impl Pool {
 
     /// What was used up yesterday tells nothing today.
     pub(super) fn begin_day(&mut self, day: i64) {
-        if self.spent.values().any(|at_ms| pacific_day(*at_ms) < day) {
+        if self.spent.values().any(|spent| pacific_day(spent.at_ms) < day) {
             self.spent.clear();
             for model in &mut self.models {
                 (model.spent_in_a_row, model.held_until_ms) = (0, 0);
@@ -153,51 +205,84 @@ impl Pool {
         pair: usize,
         sent_ms: Option<UnixMs>,
         moment: Moment,
-    ) {
+    ) -> Vec<Notice> {
         let (key, model, day) = (lease.key, self.model_of_pair(pair), moment.day);
         let sent_ms = sent_ms.unwrap_or(moment.now_ms);
         if self.keys.get(key).is_none_or(|key| key.declared) {
-            return;
+            return Vec::new();
         }
         if let Some(model) = self.models.get_mut(model).filter(|model| model.spent_in_a_row > 0) {
             (model.spent_in_a_row, model.held_until_ms) = (0, 0);
         }
+        // What came back before midnight may have come back for both.
+        let says = |spent: &Spent| {
+            (spent.at_ms.saturating_add(APART_AFTER_MS)..spent.until_ms).contains(&sent_ms)
+        };
         let others = self.spent.range((model, 0)..=(model, usize::MAX));
-        let proven: Vec<(usize, usize)> = others
-            .filter(|((_, other), at_ms)| *other != key && **at_ms <= sent_ms - APART_AFTER_MS)
+        let proven: Vec<usize> = others
+            .filter(|((_, other), spent)| *other != key && says(spent))
             .filter(|((_, other), _)| self.keys.get(*other).is_some_and(|key| !key.declared))
-            .map(|((_, other), _)| (key.min(*other), key.max(*other)))
+            .map(|((_, other), _)| *other)
             .collect();
-        for pair in proven {
-            let known = self.apart.get(&pair).copied();
-            let news =
-                known.map_or(self.apart.len() < APART_MAX, |on| on + APART_AGAIN_DAYS <= day);
+        let mut notices = Vec::new();
+        for other in proven {
+            let pair = (key.min(other), key.max(other));
+            let news = self.apart.get(&pair).map_or(self.apart.len() < APART_MAX, |known| {
+                known.together > 0 || known.day + APART_AGAIN_DAYS <= day
+            });
             if news {
-                self.apart.insert(pair, day);
+                self.apart.insert(pair, Apart { day, together: 0 });
                 self.dirty.aparts.insert(pair);
             }
+            notices.extend(self.refuted(key, other, day));
         }
+        notices
+    }
+
+    /// Two keys do not share a project: were they ever joined, that was wrong, and is undone.
+    fn refuted(&mut self, one: usize, other: usize, day: i64) -> Option<Notice> {
+        let joined_to = |pool: &Self, at: usize| -> Option<String> {
+            let key = pool.keys.get(at)?;
+            let own = || pool.projects.get(key.own_project).cloned();
+            if key.row.project.is_empty() { own() } else { Some(key.row.project.clone()) }
+        };
+        if joined_to(self, one)? != joined_to(self, other)? {
+            return None;
+        }
+        // The one that was joined; where both were, the later one in the list.
+        let joined = |at: &usize| self.keys.get(*at).is_some_and(|key| !key.row.project.is_empty());
+        let at = [one.max(other), one.min(other)].into_iter().find(joined)?;
+        self.part(at, day);
+        for at in [one, other] {
+            if let Some(key) = self.keys.get_mut(at).filter(|key| key.project == key.own_project) {
+                key.row.project.clear();
+                key.row.joins = 0;
+                self.dirty.keys.insert(at);
+            }
+        }
+        Some(Notice::Parted { n: number(at), with: number(if at == one { other } else { one }) })
     }
 
     pub(super) fn remember_apart(&mut self, rows: &[ApartRow]) {
         for row in rows {
             let find = |name: &str| self.keys.iter().position(|key| key.row.fingerprint == name);
             if let (Some(one), Some(other)) = (find(&row.one), find(&row.other)) {
-                self.apart.insert((one.min(other), one.max(other)), row.day);
+                let apart = Apart { day: row.day, together: row.together };
+                self.apart.insert((one.min(other), one.max(other)), apart);
             }
         }
     }
 
     /// The same of the pool before the settings were read again: positions may have moved.
     pub(super) fn keep_spent_of(&mut self, old: &Self) {
-        for ((model, key), at_ms) in &old.spent {
+        for ((model, key), spent) in &old.spent {
             let name = old.models.get(*model).map(|model| &model.name);
             let model = self.models.iter().position(|model| Some(&model.name) == name);
             let fingerprint = old.fingerprint(*key);
             let key =
                 self.keys.iter().position(|key| Some(&key.row.fingerprint) == fingerprint.as_ref());
             if let (Some(model), Some(key)) = (model, key) {
-                self.spent.insert((model, key), *at_ms);
+                self.spent.insert((model, key), *spent);
             }
         }
     }
@@ -210,13 +295,22 @@ impl Pool {
         for (at, project) in keys {
             for model in 0..self.models.len() {
                 let pair = self.pair_of(self.pair_at(project, model));
-                if pair.reason == Reason::Day && pair.until_ms > now.unix_ms {
-                    let quiet = pair.is_quiet(self.limits_of(pair, model), true, moment);
-                    self.spent.insert((model, at), now.unix_ms);
-                    if let Some(model) = self.models.get_mut(model).filter(|_| quiet) {
-                        model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
-                        model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
-                    }
+                if !matches!(pair.reason, Reason::Day | Reason::Tokens)
+                    || pair.until_ms <= now.unix_ms
+                {
+                    continue;
+                }
+                let limits = self.limits_of(pair, model);
+                // As when it was refused: few requests with many tokens are no riddle, nor is a limit
+                // that nobody knows.
+                let puzzling = pair.reason == Reason::Day
+                    && limits.rpd.is_some()
+                    && pair.is_quiet(limits, true, moment);
+                let spent = Spent { at_ms: now.unix_ms, until_ms: pair.until_ms };
+                self.spent.insert((model, at), spent);
+                if let Some(model) = self.models.get_mut(model).filter(|_| puzzling) {
+                    model.spent_in_a_row = model.spent_in_a_row.saturating_add(1);
+                    model.held_until_ms = held_until_ms(model.spent_in_a_row, moment);
                 }
             }
         }
@@ -224,9 +318,9 @@ impl Pool {
 
     pub(super) fn apart_row(&self, pair: (usize, usize)) -> Option<ApartRow> {
         let (one, other) = (self.fingerprint(pair.0)?, self.fingerprint(pair.1)?);
-        let day = *self.apart.get(&pair)?;
+        let Apart { day, together } = *self.apart.get(&pair)?;
         let (one, other) = if one < other { (one, other) } else { (other, one) };
-        Some(ApartRow { one, other, day })
+        Some(ApartRow { one, other, day, together })
     }
 
     pub(super) fn keys_on(&self, project: usize) -> impl Iterator<Item = usize> {
@@ -247,21 +341,24 @@ impl Pool {
     }
 
     /// Nothing speaks against these being one project.
-    fn may_share(&self, one: usize, other: usize) -> bool {
+    pub(super) fn may_share(&self, one: usize, other: usize) -> bool {
         self.is_inferable(one)
             && self.is_inferable(other)
-            && self.keys_on(one).all(|a| {
-                self.keys_on(other).all(|b| !self.apart.contains_key(&(a.min(b), a.max(b))))
-            })
+            && self.keys_on(one).all(|a| self.keys_on(other).all(|b| !self.are_apart(a, b)))
+    }
+
+    fn are_apart(&self, one: usize, other: usize) -> bool {
+        let known = self.apart.get(&(one.min(other), one.max(other)));
+        known.is_some_and(|known| known.together == 0)
     }
 
     /// No key of it has a declared project.
-    fn is_inferable(&self, project: usize) -> bool {
+    pub(super) fn is_inferable(&self, project: usize) -> bool {
         let mut keys = self.keys.iter().filter(|key| key.project == project).peekable();
         keys.peek().is_some() && keys.all(|key| !key.declared)
     }
 
-    fn join(&mut self, from: usize, into: usize, day: i64) -> Vec<Notice> {
+    pub(super) fn join(&mut self, from: usize, into: usize, day: i64) -> Vec<Notice> {
         let with = self.keys.iter().position(|key| key.project == into).map_or(0, number);
         let name = self.projects.get(into).cloned().unwrap_or_default();
         for model in 0..self.models.len() {
@@ -283,13 +380,24 @@ impl Pool {
             self.dirty.days.insert(into_at);
             self.dirty.quotas.insert(into_at);
         }
+        // What was found before counts, whichever of the two was joined to the other then.
+        let both = self.keys.iter().filter(|key| key.project == from || key.project == into);
+        let joins = both.map(|key| key.row.joins).max().unwrap_or(0);
         let mut notices = Vec::new();
-        for (at, key) in self.keys.iter_mut().enumerate().filter(|(_, key)| key.project == from) {
+        for (at, key) in self.keys.iter_mut().enumerate() {
+            if key.project == into && key.own_project == into && !key.row.project.is_empty() {
+                // This time it is the one that is joined to.
+                key.row.project.clear();
+                self.dirty.keys.insert(at);
+            }
+            if key.project != from {
+                continue;
+            }
             key.project = into;
             key.row.inferred = into != key.own_project;
             key.row.project = if key.row.inferred { name.clone() } else { String::new() };
-            key.row.joined_until_day = day + (1 << key.row.joins.min(BELIEF_LOG2_MAX)) - 1;
-            key.row.joins = key.row.joins.saturating_add(1);
+            key.row.joined_until_day = day + (1 << joins.min(BELIEF_LOG2_MAX)) - 1;
+            key.row.joins = joins.saturating_add(1);
             self.dirty.keys.insert(at);
             notices.push(Notice::Joined { n: number(at), with });
         }
@@ -299,12 +407,22 @@ impl Pool {
     /// Gives every key back its own project whose inference has been believed long enough.
     pub(super) fn end_inferences(&mut self, day: i64) {
         for at in 0..self.keys.len() {
-            if self
-                .keys
-                .get(at)
-                .is_some_and(|key| key.row.inferred && key.row.joined_until_day < day)
-            {
+            let Some(key) = self.keys.get_mut(at) else { continue };
+            let row = &mut key.row;
+            if row.joined_until_day >= day {
+                continue;
+            }
+            if row.inferred {
                 self.part(at, day);
+            } else if row.joins > 0
+                && row.joined_until_day + (1 << (row.joins - 1).min(BELIEF_LOG2_MAX)) < day
+            {
+                row.joins -= 1;
+                row.joined_until_day = day - 1;
+                if row.joins == 0 {
+                    row.project.clear();
+                }
+                self.dirty.keys.insert(at);
             }
         }
     }
@@ -317,7 +435,6 @@ impl Pool {
         let (joined, own) = (key.project, key.own_project);
         key.project = own;
         key.row.inferred = false;
-        key.row.project.clear();
         self.dirty.keys.insert(at);
         for model in 0..self.models.len() {
             let (joined_at, own_at) = (self.pair_at(joined, model), self.pair_at(own, model));

@@ -10,13 +10,14 @@ pub struct KeyRow {
     pub fingerprint: String,
     /// All that may be shown.
     pub last4: String,
-    /// The project joined by inference; empty unless `inferred`.
+    /// The project joined by inference, now or the last time; empty for never.
     pub project: String,
-    /// Whether `project` was inferred.
+    /// Whether it counts on `project` now.
     pub inferred: bool,
     /// The last Pacific day on which the inference is believed.
     pub joined_until_day: i64,
-    /// How often it was inferred: each time it is believed twice as long.
+    /// How often it was inferred: each time it is believed twice as long, and after as long again
+    /// without being inferred anew one is forgotten.
     pub joins: u32,
     /// The last Pacific day on which a day's quota refused it though hardly used; 0 for never.
     pub puzzled_day: i64,
@@ -38,7 +39,7 @@ pub struct KeyRow {
     pub last_used_ms: UnixMs,
 }
 
-/// Two keys that were seen not to share a project.
+/// Two keys that were seen not to share a project, or that may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApartRow {
     /// The fingerprint that sorts first.
@@ -47,6 +48,8 @@ pub struct ApartRow {
     pub other: String,
     /// The Pacific day on which that was seen last.
     pub day: i64,
+    /// On so many days both were used up together; 0 once it is known that they are apart.
+    pub together: u32,
 }
 
 /// What is known of a (project, model) pair.

@@ -177,6 +177,16 @@ impl PoolSettings {
     }
 }
 
+/// Where the models of each step stand in the list of all.
+pub(super) fn positions(chain: &[Vec<&str>], models: &[String]) -> Vec<Vec<usize>> {
+    chain
+        .iter()
+        .map(|step| {
+            step.iter().filter_map(|name| models.iter().position(|known| known == name)).collect()
+        })
+        .collect()
+}
+
 /// Limits of a (project, model) pair; `None` is unknown or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Limits {

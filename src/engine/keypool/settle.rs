@@ -2,30 +2,30 @@
 //! May not: choose, send, or judge the question itself.
 
 use super::bench::Refusal;
+use super::notice::Notice;
 use super::pair::{Moment, Reason, doubled};
 use super::{Open, Pick, Pool};
 use crate::calendar::pacific_day;
 use crate::types::model::{ModelFailure, QuotaHit, Usage, Window};
-use crate::types::{DAY_MS, Group, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
-use std::fmt;
+use crate::types::{DAY_MS, HOUR_MS, MINUTE_MS, Now, SECOND_MS, UnixMs};
 
 /// Rest after a refusal by the minute that names no delay, and the longest that is believed.
 const MINUTE_REST_MS: i64 = MINUTE_MS;
-const MINUTE_REST_MS_MAX: i64 = 2 * MINUTE_MS;
+pub(super) const MINUTE_REST_MS_MAX: i64 = 2 * MINUTE_MS;
 /// Rest after a refusal without any detail, doubled each time in a row.
 const GUESS_MS_MIN: i64 = 2 * SECOND_MS;
-const GUESS_MS_MAX: i64 = 10 * MINUTE_MS;
+pub(super) const GUESS_MS_MAX: i64 = 10 * MINUTE_MS;
 /// Rest of a project whose spending limit is reached, doubled each time in a row: the limit may be
 /// one of ten minutes or of a month (api-reference B5).
 const SPEND_MS_MIN: i64 = 10 * MINUTE_MS;
-const SPEND_MS_MAX: i64 = 6 * HOUR_MS;
+pub(super) const SPEND_MS_MAX: i64 = 6 * HOUR_MS;
 /// So soon after midnight "used up for today" may still mean yesterday: clocks differ.
 const NEW_DAY_MS: i64 = 15 * MINUTE_MS;
 const NEW_DAY_REST_MS: i64 = 10 * MINUTE_MS;
 /// From here on a delay beside "used up for today" tells when the day really turns.
 const DELAY_TELLS_MS: i64 = HOUR_MS;
 /// A pair that has none of the model is tried again after so many days, doubled each time.
-const STATE_DAYS_LOG2_MAX: u32 = 3;
+pub(super) const STATE_DAYS_LOG2_MAX: u32 = 3;
 /// After one project was told that it has none of a model, others that never used it wait.
 const UNPROVEN_MS: i64 = 10 * MINUTE_MS;
 /// Waits after a failure that is nobody's.
@@ -65,59 +65,6 @@ pub enum Step {
     },
     /// No key and no model will do better: tell the person.
     GiveUp,
-}
-
-/// Something the owner should be told once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A key is out until the operator acts.
-    KeyDead {
-        /// From 1.
-        n: u32,
-        /// Where it was listed.
-        group: Group,
-        /// All that may be shown.
-        last4: String,
-        /// One word.
-        why: String,
-    },
-    /// Many projects were refused at once without cause: the whole pool pauses.
-    Storm {
-        /// Until then.
-        until_ms: UnixMs,
-    },
-    /// Nobody knows a model of this name.
-    ModelUnknown {
-        /// As set.
-        model: String,
-    },
-    /// A key seems to share its project with another.
-    Joined {
-        /// From 1.
-        n: u32,
-        /// The other's number, from 1.
-        with: u32,
-    },
-    /// Gemini does not serve the country of this host.
-    Region,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::KeyDead { n, group, last4, why } => {
-                write!(f, "key {n} ({} …{last4}) is refused: {why}: replace it", group.label())
-            }
-            Self::Storm { .. } => f.write_str("many projects were refused at once: all keys pause"),
-            Self::ModelUnknown { model } => {
-                write!(f, "model {model} is not known to gemini: correct the MODEL_ settings")
-            }
-            Self::Joined { n, with } => {
-                write!(f, "key {n} seems to share its project with key {with}")
-            }
-            Self::Region => f.write_str("gemini does not serve the country of this machine"),
-        }
-    }
 }
 
 /// What a settled request leads to.
@@ -209,8 +156,8 @@ impl Pool {
         }
         match result {
             Ok(_) => {
-                self.seen_answered(&lease, at, open.map(|open| open.at_ms), moment);
-                self.answered(&lease, at, moment)
+                let notices = self.seen_answered(&lease, at, open.map(|open| open.at_ms), moment);
+                Effects { notices, ..self.answered(&lease, at, moment) }
             }
             Err(failure) => self.failed(&lease, at, failure, moment),
         }
@@ -337,7 +284,8 @@ impl Pool {
             Window::Day => {
                 let until_ms = day_rest_until(hit, quiet, moment);
                 let guessed = until_ms != moment.midnight_ms;
-                self.rest(at, until_ms, Reason::Day, guessed);
+                let reason = if hit.tokens { Reason::Tokens } else { Reason::Day };
+                self.rest(at, until_ms, reason, guessed);
             }
             Window::Minute => {
                 let rest_ms =
@@ -358,10 +306,14 @@ impl Pool {
         if day {
             // Few requests with many tokens, or a limit that nobody knows, are no riddle.
             let puzzling = quiet && !hit.tokens && limits.rpd.is_some();
-            self.hold_by(key, model, puzzling, moment);
+            let until_ms = day_rest_until(hit, quiet, moment);
+            self.hold_by(key, model, until_ms, puzzling, moment);
         }
         // Keys that turn out to share a project are one project to the storm guard.
         let mut notices = self.join_by(&refusal, moment);
+        if notices.is_empty() {
+            notices = self.join_by_habit(key, &refusal, moment);
+        }
         notices.extend(self.storm(now_ms).map(|until_ms| Notice::Storm { until_ms }));
         notices
     }
@@ -394,7 +346,7 @@ impl Pool {
         }
     }
 
-    /// Begins a new day of a pair: what is in flight may be counted on it by Gemini.
+    /// Begins a new day of a pair.
     pub(super) fn roll(&mut self, at: usize, day: i64) {
         let ended = self.pair_of(at).day;
         if ended >= day {
@@ -406,11 +358,7 @@ impl Pool {
             self.dirty.ended_days.push(row);
         }
         if let Some(pair) = self.pairs.get_mut(at) {
-            pair.used = pair.in_flight;
-            pair.refused = 0;
-            pair.tokens_in = 0;
-            pair.tokens_out = 0;
-            pair.day = day;
+            pair.begin(day);
         }
     }
 

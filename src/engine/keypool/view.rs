@@ -1,12 +1,13 @@
 //! Owns: the pool as people see it: each key's state with its reason, each quota, the forecast.
 //! May not: decide anything.
 
-use super::pair::Moment;
+use super::choose::SHORT_WAIT_MS;
+use super::pair::{Blocked, Moment, Pair};
 use super::settle::number;
 use super::{Key, Pool};
 use crate::calendar::pacific_day_start;
 use crate::types::status::{Hold, KeyHold, KeyLine, KeyState, QuotaLine, TierLine};
-use crate::types::{Group, HOUR_MS, Now, Role, Tier, UnixMs};
+use crate::types::{Group, HOUR_MS, Now, Role, SECOND_MS, Tier, UnixMs};
 
 /// A rate is not judged by less of the day than this.
 const RATE_OVER_MS_MIN: i64 = HOUR_MS;
@@ -101,39 +102,31 @@ impl Pool {
         if row.parked {
             return (KeyState::Parked, None, whole(Hold::Parked, "", None));
         }
-        if row.resting_until_ms > moment.now_ms {
-            let until_ms = Some(row.resting_until_ms);
-            let holds = whole(Hold::Doubted, &row.rest_reason, until_ms);
-            return (KeyState::Resting, until_ms, holds);
-        }
-        if self.pause.until_ms > moment.now_ms {
-            let until_ms = Some(self.pause.until_ms);
-            return (KeyState::Resting, until_ms, whole(Hold::Storm, "", until_ms));
-        }
         let mut ready = false;
         let mut soonest: Option<(UnixMs, Hold)> = None;
         let mut holds: Vec<KeyHold> = Vec::new();
         for model in self.models_in_use() {
             let Some((until_ms, why)) = self.held(key, model, moment) else {
                 ready = true;
+                if let Some((until_ms, why)) = self.reserved(key, model, moment) {
+                    self.note(&mut holds, model, why, String::new(), until_ms);
+                }
                 continue;
             };
-            let name = self.models.get(model).map(|model| model.name.clone()).unwrap_or_default();
-            let same = |hold: &&mut KeyHold| hold.why == why && hold.until_ms == Some(until_ms);
-            match holds.iter_mut().find(same) {
-                Some(hold) => hold.models.push(name),
-                None => holds.push(KeyHold {
-                    models: vec![name],
-                    why,
-                    word: String::new(),
-                    until_ms: Some(until_ms),
-                }),
-            }
+            let word = if why == Hold::Doubted { row.rest_reason.clone() } else { String::new() };
+            self.note(&mut holds, model, why, word, until_ms);
             // A model closed to the project comes back last, if ever.
             let rank = (is_state(why), until_ms);
             if soonest.is_none_or(|(ms, why)| rank < (is_state(why), ms)) {
                 soonest = Some((until_ms, why));
             }
+        }
+        // What holds all of them is no matter of models.
+        if let [hold] = holds.as_mut_slice()
+            && matches!(hold.why, Hold::Doubted | Hold::Storm | Hold::Interval)
+            && !ready
+        {
+            hold.models.clear();
         }
         match soonest {
             _ if ready => (KeyState::Ready, None, holds),
@@ -145,24 +138,82 @@ impl Pool {
         }
     }
 
-    /// Until when and why the model is not open to the key; `None` when it is.
+    fn note(
+        &self,
+        holds: &mut Vec<KeyHold>,
+        model: usize,
+        why: Hold,
+        word: String,
+        until_ms: UnixMs,
+    ) {
+        let name = self.models.get(model).map(|model| model.name.clone()).unwrap_or_default();
+        let same = |hold: &&mut KeyHold| hold.why == why && hold.until_ms == Some(until_ms);
+        match holds.iter_mut().find(same) {
+            Some(hold) => hold.models.push(name),
+            None => {
+                holds.push(KeyHold { models: vec![name], why, word, until_ms: Some(until_ms) });
+            }
+        }
+    }
+
+    /// Until when and why the model is not open to the key for anybody; `None` when it is. Of
+    /// several reasons the one that ends last: every reason of `choose` is here.
     fn held(&self, key: &Key, model: usize, moment: Moment) -> Option<(UnixMs, Hold)> {
         let known = self.models.get(model)?;
         let pair = self.pair_of(self.pair_at(key.project, model));
-        let limits = self.limits_of(pair, model);
-        let cap = limits.rpd.map(|rpd| self.settings.share_of(rpd, Role::Owner));
-        match pair.left(limits, cap, 1, moment) {
+        let quota = match self.left_for(pair, model, Role::Owner, moment) {
             Err(blocked) => Some((blocked.until_ms, blocked.reason.hold())),
-            Ok(_) if known.bench.until_ms > moment.now_ms => {
-                let unknown = known.bench.reason == "unknown";
-                let why = if unknown { Hold::Unknown } else { Hold::Overloaded };
-                Some((known.bench.until_ms, why))
-            }
-            Ok(_) if known.held_until_ms > moment.now_ms && !key.declared => {
-                Some((known.held_until_ms, Hold::HeldBack))
+            // Tried again, one request at a time.
+            Ok(_) if pair.reason.is_state() && pair.in_flight > 0 => {
+                Some((moment.now_ms + SECOND_MS, pair.reason.hold()))
             }
             Ok(_) => None,
+        };
+        if let Some((until_ms, why)) = quota.filter(|(_, why)| is_state(*why)) {
+            return Some((until_ms, why));
         }
+        let unknown = known.bench.reason == "unknown";
+        let bench = if unknown { Hold::Unknown } else { Hold::Overloaded };
+        let held_ms = if key.declared { 0 } else { known.held_until_ms };
+        let unproven_ms = if pair.is_proven() { 0 } else { known.unproven_until_ms };
+        let ready_ms = self.ready_ms(key, moment.now_ms);
+        let pausing = ready_ms > moment.now_ms + SHORT_WAIT_MS;
+        [
+            (known.bench.until_ms, bench),
+            (held_ms, Hold::HeldBack),
+            (unproven_ms, Hold::Unproven),
+            (if pausing { ready_ms } else { 0 }, Hold::Interval),
+            (key.row.resting_until_ms, Hold::Doubted),
+            (self.pause.until_ms, Hold::Storm),
+        ]
+        .into_iter()
+        .filter(|(until_ms, _)| *until_ms > moment.now_ms)
+        .chain(quota)
+        .max_by_key(|(until_ms, _)| *until_ms)
+    }
+
+    /// Whether what is left is not for everybody.
+    fn reserved(&self, key: &Key, model: usize, moment: Moment) -> Option<(UnixMs, Hold)> {
+        let pair = self.pair_of(self.pair_at(key.project, model));
+        let class = self.models.get(model)?.class?;
+        let weaker = |other: usize| self.models.get(other).is_some_and(|at| at.class < Some(class));
+        match self.left_for(pair, model, Role::Normal, moment) {
+            Err(_) => Some((moment.midnight_ms, Hold::Kept)),
+            Ok(left) => (self.is_saved(pair, model, Role::Normal, left)
+                && self.models_in_use().any(weaker))
+            .then_some((moment.midnight_ms, Hold::Saved)),
+        }
+    }
+
+    fn left_for(
+        &self,
+        pair: &Pair,
+        model: usize,
+        role: Role,
+        moment: Moment,
+    ) -> Result<u32, Blocked> {
+        let limits = self.limits_of(pair, model);
+        pair.left(limits, limits.rpd.map(|rpd| self.settings.share_of(rpd, role)), 1, moment)
     }
 
     fn models_in_use(&self) -> impl Iterator<Item = usize> {

@@ -146,6 +146,10 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Hold::Overloaded,
         Hold::Unknown,
         Hold::HeldBack,
+        Hold::Unproven,
+        Hold::Kept,
+        Hold::Saved,
+        Hold::Interval,
         Hold::Storm,
     ] {
         every.push(Speech::KeyHold { models: "gemini", why, word: "", until: Some("15:00") });

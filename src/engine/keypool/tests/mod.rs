@@ -1,6 +1,9 @@
 //! Tables over a small pool; the long run is `tests/pool_sim.rs`.
 
 mod choosing;
+mod clock;
+mod joining;
+mod seen;
 mod settling;
 
 use super::*;
