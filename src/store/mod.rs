@@ -6,6 +6,7 @@ pub mod erase;
 pub mod future;
 pub mod history;
 pub mod inbox;
+pub mod lease;
 pub mod ledger;
 pub mod meta;
 pub mod names;

@@ -1,4 +1,4 @@
-//! Owns: the synchroniser's side of the database: its lease, the ids rows have in Supabase, claims and
+//! Owns: the synchroniser's side of the database: the ids rows have in Supabase, claims and
 //! their settlement, erasures.
 //! May not: know HTTP or JSON, decide when to try again.
 //! Invariant: a row's remote id follows from what is on disk before the row is first sent ([`super::names`]) and
@@ -12,6 +12,8 @@ use rusqlite::{OptionalExtension, Row, params};
 
 /// What the functions of this room run on; a transaction of [`super::Store::write`] is one.
 pub use rusqlite::Connection as Db;
+
+pub use super::lease::{Lease, end_lease, lease_holder, take_lease};
 
 /// The two tables that are synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,60 +81,6 @@ fn read_registry(row: &Row<'_>) -> rusqlite::Result<RegistryRow> {
         last_us: row.get(8)?,
         created_us: row.get(9)?,
     })
-}
-
-/// Takes the lease for `for_ms`, or renews it when less than `least_ms` of it is left: a renewal is a
-/// write, and a run asks at every step. The name of its holder when another has it. A lease that ends
-/// later than one taken now would was made by a clock that has since stepped back.
-///
-/// # Errors
-/// As SQLite says.
-pub fn take_lease(
-    db: &Db,
-    holder: &str,
-    now_ms: UnixMs,
-    for_ms: i64,
-    least_ms: i64,
-) -> Result<Option<String>> {
-    let until_ms = now_ms.saturating_add(for_ms);
-    let found: Option<(String, UnixMs)> = db
-        .prepare_cached("SELECT holder, until_ms FROM sync_lease WHERE one = 1")?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    if let Some((other, end_ms)) = found
-        && (now_ms..=until_ms).contains(&end_ms)
-    {
-        if other != holder && end_ms > now_ms {
-            return Ok(Some(other));
-        }
-        if other == holder && end_ms - now_ms >= least_ms {
-            return Ok(None);
-        }
-    }
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO sync_lease (one, holder, until_ms) VALUES (1, ?1, ?2)",
-    )?
-    .execute(params![holder, until_ms])?;
-    Ok(None)
-}
-
-/// Gives the lease back; another holder's stays.
-///
-/// # Errors
-/// As SQLite says.
-pub fn end_lease(db: &Db, holder: &str) -> Result<()> {
-    db.execute("DELETE FROM sync_lease WHERE holder = ?1", [holder])?;
-    Ok(())
-}
-
-/// Who holds the lease at `now_ms`.
-///
-/// # Errors
-/// As SQLite says.
-pub fn lease_holder(db: &Db, now_ms: UnixMs) -> Result<Option<String>> {
-    Ok(db
-        .query_row("SELECT holder FROM sync_lease WHERE until_ms > ?1", [now_ms], |row| row.get(0))
-        .optional()?)
 }
 
 /// The newest local id: a run goes no further, so that it ends while people talk on.

@@ -113,9 +113,9 @@ fn in_a_row(
             })
         })?;
         run.reuse(body);
-        let next = run.overtake(&reply);
+        let (now, dice) = chance();
+        let next = run.overtake(&reply, now);
         if next.is_none() {
-            let (now, dice) = chance();
             store.write(Durability::Process, |db| run.settle(db, &reply, now, dice))?;
         }
         let Report { history, registry, requests, total, .. } = run.report();

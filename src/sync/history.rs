@@ -3,14 +3,12 @@
 //! May not: settle a row without a reply that proves it.
 
 use super::{Flight, LATE_MS, REFUSED_MAX, SyncRun};
-use crate::calendar::{parse_written, rfc3339_us};
 use crate::store::names::{self, Names};
 use crate::store::sync::{self as rows, Claimed, Db, Table};
 use crate::store::{Result, meta};
 use crate::types::UnixMs;
-use crate::types::row::HistoryRow;
-use crate::wire::postgrest::{self, Batch, fault::Fault, read, read::HistoryMark};
-use crate::wire::{NetError, NetErrorKind, Request, Response};
+use crate::wire::postgrest::{self, Batch, fault::Fault, read};
+use crate::wire::{Request, Response};
 
 /// Rows whose ids one reading request names; their list must fit a URL (api-reference C2).
 const IDS_MAX: usize = 200;
@@ -21,7 +19,8 @@ const NAMED_AHEAD: i64 = 100_000;
 /// Fact: rows of a batch that the last run ended with, where that were fewer than the settings allow.
 const ROWS_NOW: &str = "sync_rows_now";
 /// Why a row is set aside that was accepted and is not there.
-const SWALLOWED: &str = "accepted and not there: look for a trigger or rule that drops rows";
+pub(super) const SWALLOWED: &str =
+    "accepted and not there: look for a trigger or rule that drops rows";
 /// Fact: until when requests of unknown outcome may still commit.
 const UNSURE_UNTIL: &str = "sync_unsure_until_ms";
 
@@ -61,8 +60,8 @@ impl Size {
     }
 }
 
-type Judged<'a> = std::result::Result<&'a Response, Fault>;
-type Settled = Result<std::result::Result<(), Fault>>;
+pub(super) type Judged<'a> = std::result::Result<&'a Response, Fault>;
+pub(super) type Settled = Result<std::result::Result<(), Fault>>;
 
 /// A batch that was made while the one before it was under way.
 #[derive(Debug)]
@@ -75,7 +74,7 @@ pub(super) struct Ready {
 #[derive(Debug)]
 pub(super) struct Cursor {
     pub(super) size: Size,
-    names: Names,
+    pub(super) names: Names,
     /// Local ids beyond this have not been claimed since the last time a batch was not taken whole.
     after: i64,
     /// The last local id that this run or an earlier one may have sent.
@@ -84,10 +83,13 @@ pub(super) struct Cursor {
     /// The body of a request that is done, for the next one.
     spare: String,
     /// Rows known to be there, not yet written down as such.
-    arrived: Vec<Claimed>,
+    pub(super) arrived: Vec<Claimed>,
     /// Rows that an insert found there, to be compared with ours, at most this many at a time.
-    found_there: Vec<Claimed>,
-    marks: usize,
+    pub(super) found_there: Vec<Claimed>,
+    pub(super) marks: usize,
+    /// Rows that an insert found there and a reading did not, and when to read again: a replica that lags
+    /// behind shows a row late.
+    pub(super) doubted: Vec<(Claimed, UnixMs)>,
 }
 
 impl Cursor {
@@ -102,11 +104,19 @@ impl Cursor {
             arrived: Vec::new(),
             found_there: Vec::new(),
             marks: MARKS_MAX,
+            doubted: Vec::new(),
         }
     }
     pub(super) fn begin(&mut self, names: Names) {
         self.names = names;
         self.tried = names.upto;
+    }
+    /// The same in mid-run: what was made or found before is made and found once more.
+    pub(super) fn begin_anew(&mut self, names: Names) {
+        self.begin(names);
+        self.back();
+        self.found_there.clear();
+        self.doubted.clear();
     }
     /// Goes on with batches as small as the last run had to make them, or it would end where that one did.
     pub(super) fn resume(&mut self, db: &Db) -> Result<()> {
@@ -131,7 +141,7 @@ impl Cursor {
         self.names.upto < newest && self.names.upto.saturating_sub(self.after) < batch
     }
     /// Whatever was claimed and did not arrive is claimed again.
-    fn back(&mut self) {
+    pub(super) fn back(&mut self) {
         self.after = 0;
         self.ready = None;
     }
@@ -152,6 +162,9 @@ impl SyncRun {
             self.flight = Flight::Marks(asked);
             return Ok(Some(postgrest::read_history_by_id(&ids)));
         }
+        if self.cursor.doubted.len() >= REFUSED_MAX as usize {
+            return Ok(self.look_again(now_ms));
+        }
         if let Some(ready) = self.cursor.ready.take() {
             return Ok(Some(self.hand_out(ready)));
         }
@@ -168,6 +181,9 @@ impl SyncRun {
             }
             if self.name_more(db, dice)? {
                 continue;
+            }
+            if !self.cursor.doubted.is_empty() {
+                return Ok(self.look_again(now_ms));
             }
             if self.cursor.after == 0 {
                 return Ok(None);
@@ -276,9 +292,11 @@ impl SyncRun {
             }
             Err(fault @ Fault::Shrink { never, .. }) => {
                 self.cursor.size.shrink(claimed.len());
-                // Where it is certain that nothing was done, fewer are tried at once; else a pause may help.
+                // Where it is certain that nothing was done, fewer are tried: at once when there were too
+                // many for the gateway, after a pause when the database was busy.
                 let certain = never || (!unclear && claimed.len() > 1);
-                return Ok(if certain { Ok(()) } else { Err(fault) });
+                self.is_slow = certain && !never;
+                return Ok(if certain { Ok(()) } else { Err(named(fault, &claimed)) });
             }
             Err(fault) => return Ok(Err(fault)),
         };
@@ -287,6 +305,7 @@ impl SyncRun {
             return Ok(Err(odd_reply()));
         };
         if self.generated {
+            // Rows that it does not list keep their unknown outcome, and are looked up.
             take_ids(&mut new, &read::named_ids(&response.body).unwrap_or_default());
         }
         self.report.history.sent += count(&new);
@@ -313,7 +332,7 @@ impl SyncRun {
     }
 
     /// After many rows in a row that did not get in, the table is to blame and the run is over for it.
-    fn blame_table(&self, why: &str) -> std::result::Result<(), Fault> {
+    pub(super) fn blame_table(&self, why: &str) -> std::result::Result<(), Fault> {
         if self.refused < REFUSED_MAX {
             return Ok(());
         }
@@ -321,64 +340,6 @@ impl SyncRun {
             "supabase: `chat_history` refuses every row ({why}): look at its constraints and triggers, then run `svs-bot sync --retry-parked`"
         );
         Err(Fault::Stop { kind: "refused", why, all: false })
-    }
-
-    /// Rows that were there already: ours from an earlier request, or, after an old backup was
-    /// restored here, others' with the same number: those get new numbers.
-    pub(super) fn marks_read(
-        &mut self,
-        db: &Db,
-        claimed: &[Claimed],
-        result: &std::result::Result<Response, NetError>,
-        judged: Judged<'_>,
-        dice: u64,
-    ) -> Settled {
-        let too_large = matches!(result, Err(error) if error.kind == NetErrorKind::TooLarge);
-        let marks = match judged.map(|response| read::marks(&response.body)) {
-            Ok(Some(marks)) => marks,
-            _ if too_large && claimed.len() > 1 => {
-                self.cursor.found_there.extend_from_slice(claimed);
-                self.cursor.marks = claimed.len() / 2;
-                return Ok(Ok(()));
-            }
-            // One row, larger than any reply that is taken: its number must do.
-            _ if too_large => Vec::new(),
-            failed => {
-                self.cursor.found_there.extend_from_slice(claimed);
-                return Ok(Err(failed.err().unwrap_or_else(odd_reply)));
-            }
-        };
-        let (mut ours, mut others) = (Vec::with_capacity(claimed.len()), Vec::new());
-        for row in claimed {
-            let mut is_ours = too_large;
-            match marks.iter().find(|mark| mark.id == row.remote_id) {
-                Some(mark) => {
-                    rows::with_row(db, row.id, &mut |here| is_ours = same(mark, here, row.fresh))?;
-                }
-                None if too_large => {}
-                None => {
-                    // Neither taken nor there: nothing proves that it ever arrived.
-                    rows::park_history(db, row, SWALLOWED)?;
-                    self.report.name_parked(Table::History, &row.id.to_string(), SWALLOWED);
-                    self.refused += 1;
-                    continue;
-                }
-            }
-            if is_ours { ours.push(*row) } else { others.push(row.id) }
-        }
-        self.report.history.already += count(&ours);
-        self.cursor.arrived.append(&mut ours);
-        if !others.is_empty() {
-            self.write_down_arrived(db)?;
-            // What else was found there was found under the old names: it is sent once more.
-            self.cursor.found_there.clear();
-            self.cursor.back();
-            self.cursor.begin(names::redraw(db, self.cursor.names, dice)?);
-            for id in others {
-                rows::history_unname(db, id)?;
-            }
-        }
-        Ok(self.blame_table(SWALLOWED))
     }
 
     /// Rows of unknown outcome in a table that refuses explicit ids: looked up by the id inside
@@ -430,18 +391,24 @@ fn take_ids(claimed: &mut [Claimed], named: &[(i64, i64)]) {
     }
 }
 
-/// The rows that the reply lists as new, and those it leaves out; `None` when it is no such list.
-/// A success without a body says that all is there, and no more.
+/// The rows that the reply lists as new, and those to be looked up there: the ones it leaves out, or all where
+/// it has no body, which proves nothing, since the request asks for the list. `None` when it is no such list.
+/// Where ids are `generated always`, what it leaves out is looked up by another way, and none is given.
 fn split(
     claimed: &[Claimed],
     body: &[u8],
     generated: bool,
 ) -> Option<(Vec<Claimed>, Vec<Claimed>)> {
-    if body.is_empty() {
-        return Some((claimed.to_vec(), Vec::new()));
-    }
     if generated {
-        return read::named_ids(body).map(|_| (claimed.to_vec(), Vec::new()));
+        if read::ids(body)?.len() == claimed.len() {
+            return Some((claimed.to_vec(), Vec::new()));
+        }
+        let named = read::named_ids(body)?;
+        let is_listed = |row: &&Claimed| named.iter().any(|(ours, _)| *ours == row.remote_id);
+        return Some((claimed.iter().filter(is_listed).copied().collect(), Vec::new()));
+    }
+    if body.is_empty() {
+        return Some((Vec::new(), claimed.to_vec()));
     }
     let ids = read::ids(body)?;
     if ids.iter().eq(claimed.iter().map(|row| &row.remote_id)) {
@@ -451,17 +418,15 @@ fn split(
     Some(claimed.iter().partition(|row| ids.contains(&row.remote_id)))
 }
 
-/// Whether the row there is the one here. A row sent for the first time cannot be there yet, so it
-/// must match in full; else a trigger of the operator's may have changed its time, or its texts.
-fn same(mark: &HistoryMark, local: &HistoryRow<'_>, fresh: bool) -> bool {
-    // As it was written there: years beyond RFC 3339 are clamped.
-    let written_us = parse_written(&rfc3339_us(local.created_us)).map(|at| at.unix_us(0));
-    let text = |here, there: &Option<String>| {
-        postgrest::as_sent(here, usize::MAX).as_deref() == there.as_deref()
-    };
-    let texts = || text(local.message, &mark.message) && text(local.response, &mark.response);
-    let made = Some(mark.created_us) == written_us;
-    mark.chat == local.chat.0 && mark.user == local.user.0 && (made || (!fresh && texts()))
+/// The same fault, with the rows that met it: by their numbers here, as `status` and `export` know them.
+fn named(fault: Fault, claimed: &[Claimed]) -> Fault {
+    match (fault, claimed.first(), claimed.last()) {
+        (Fault::Shrink { never, why }, Some(first), Some(last)) => {
+            let why = format!("{why} (rows {} to {} of `history` here)", first.id, last.id);
+            Fault::Shrink { never, why }
+        }
+        (fault, ..) => fault,
+    }
 }
 
 pub(super) fn odd_reply() -> Fault {
@@ -472,6 +437,6 @@ pub(super) fn odd_reply() -> Fault {
     }
 }
 
-fn count(rows: &[Claimed]) -> i64 {
+pub(super) fn count(rows: &[Claimed]) -> i64 {
     i64::try_from(rows.len()).unwrap_or(i64::MAX)
 }

@@ -8,11 +8,12 @@
 
 mod drive;
 mod history;
+mod marks;
 pub mod pull;
 mod registry;
 pub mod report;
 
-use crate::store::sync::{self as rows, Claimed, Db, Erasure, Table};
+use crate::store::sync::{self as rows, Claimed, Db, Erasure, Lease, Table};
 use crate::store::{Durability, Result, meta, names};
 use crate::types::row::RegistryRow;
 use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
@@ -33,6 +34,8 @@ const REQUEST_MS: i64 = 10 * SECOND_MS + 4 * postgrest::TIMEOUT_MS.cast_signed()
 const PAUSE_MS_MAX: i64 = 30 * SECOND_MS;
 /// First pause after a failure; doubles.
 const PAUSE_MS_MIN: i64 = 500;
+/// How often the pause after a statement that took too long doubles.
+const BREATHE_DOUBLINGS: u32 = 4;
 /// Failures in a row after which a run ends; a timeout counts twice.
 const FAILURES_MAX: u32 = 4;
 /// Rows refused in a row, none accepted between, after which the table is to blame and not the rows.
@@ -51,6 +54,9 @@ const STATEMENT_MS: i64 = MINUTE_MS;
 // A request leaves with this much of the lease left, or, when it overtakes one, with a request less.
 const _: () = assert!(STATEMENT_MS + PAUSE_MS_MAX <= LEASE_LEFT_MS);
 const _: () = assert!(STATEMENT_MS + REQUEST_MS <= LEASE_LEFT_MS);
+/// A request that overtakes leaves with this much of the lease left: its own time, and a statement's.
+const OVERTAKE_LEFT_MS: i64 = LEASE_LEFT_MS - REQUEST_MS;
+const _: () = assert!(OVERTAKE_LEFT_MS >= STATEMENT_MS);
 
 /// How a run is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +96,16 @@ enum Phase {
     End,
 }
 
+/// Whose the lease is.
+#[derive(Debug, PartialEq, Eq)]
+enum Hold {
+    /// Ours, as it has been since this run began.
+    Kept,
+    /// Ours again; in between it was not.
+    Anew,
+    Others(String),
+}
+
 /// What the request in flight will settle.
 #[derive(Debug)]
 enum Flight {
@@ -119,8 +135,14 @@ pub struct SyncRun {
     /// `id` is `generated always` there: the remote id goes into `metadata`.
     generated: bool,
     failures: u32,
+    /// Requests in a row that were too much for the database, none accepted between.
+    slow: u32,
+    /// The last one was, and fewer rows are tried after a pause.
+    is_slow: bool,
     refused: u32,
     pause_until_ms: UnixMs,
+    /// When the lease ends unless renewed; 0 before it is first taken.
+    lease_until_ms: UnixMs,
     pairs: Pairs,
     /// Erased from the first table, the second is next.
     half_erased: Option<Erasure>,
@@ -142,8 +164,11 @@ impl SyncRun {
             cursor,
             generated: false,
             failures: 0,
+            slow: 0,
+            is_slow: false,
             refused: 0,
             pause_until_ms: 0,
+            lease_until_ms: 0,
             pairs: Pairs::default(),
             half_erased: None,
             ended: false,
@@ -166,8 +191,7 @@ impl SyncRun {
         if self.ended {
             return Ok(Step::Finished);
         }
-        let holder = &self.options.holder;
-        if let Some(other) = rows::take_lease(db, holder, now_ms, LEASE_MS, LEASE_LEFT_MS)? {
+        if let Hold::Others(other) = self.hold(db, now_ms, dice)? {
             self.write_down_arrived(db)?;
             if !other.starts_with("daemon") {
                 let text = format!("sync: `{other}` is just doing it: try again when it is done");
@@ -198,6 +222,9 @@ impl SyncRun {
                 self.report.requests += 1;
                 return Ok(Step::Call(request));
             }
+            if now_ms < self.pause_until_ms {
+                return Ok(Step::Wait { until_ms: self.pause_until_ms });
+            }
             self.advance();
         }
     }
@@ -214,9 +241,8 @@ impl SyncRun {
     /// # Errors
     /// As SQLite says; drop the run then, once the reply is in.
     pub fn prepare(&mut self, db: &Db, durability: Durability, now: Now, dice: u64) -> Result<()> {
-        let holder = &self.options.holder;
-        let is_ours = rows::take_lease(db, holder, now.unix_ms, LEASE_MS, LEASE_LEFT_MS)?.is_none();
-        if is_ours && self.phase == Phase::History {
+        let is_kept = self.hold(db, now.unix_ms, dice)? == Hold::Kept;
+        if is_kept && self.phase == Phase::History {
             self.prepare_history(db, durability == Durability::Disk, dice)?;
         }
         self.write_down_arrived(db)
@@ -224,12 +250,13 @@ impl SyncRun {
 
     /// The request that [`SyncRun::prepare`] has made, when the one under way was carried out: to be sent
     /// before the reply is settled, which is the next thing to do. Its rows are others, so whatever the reply
-    /// says of single rows does not touch it.
-    pub fn overtake(&mut self, reply: &Reply) -> Option<Request> {
+    /// says of single rows does not touch it. None where the lease, as it was last read, does not last for it.
+    pub fn overtake(&mut self, reply: &Reply, now: Now) -> Option<Request> {
         let is_done = matches!(reply, Ok(reply) if (200..300).contains(&reply.status));
         // Only a batch may be overtaken: what else is under way would be judged by the batch's own reply.
         let is_batch = matches!(self.flight, Flight::History(_));
-        if !is_done || !is_batch || self.behind.is_some() {
+        let lasts = self.lease_until_ms - now.unix_ms >= OVERTAKE_LEFT_MS;
+        if !is_done || !is_batch || !lasts || self.behind.is_some() {
             return None;
         }
         let request = self.hand_out_ready()?;
@@ -248,6 +275,11 @@ impl SyncRun {
         now: Now,
         dice: u64,
     ) -> Result<()> {
+        // Others may have sent, read and renamed the same rows: what this reply says of them is as good as
+        // lost, and is found out anew.
+        if self.hold(db, now.unix_ms, dice)? != Hold::Kept {
+            return Ok(());
+        }
         let flight = match self.behind.take() {
             Some(claimed) => Flight::History(claimed),
             None => std::mem::replace(&mut self.flight, Flight::None),
@@ -263,27 +295,56 @@ impl SyncRun {
             Table::Registry => postgrest::REGISTRY_COLUMNS,
         };
         let judged = fault::judge(result, table.remote(), ours);
-        if judged.is_ok() {
-            self.failures = 0;
-        }
+        let is_accepted = judged.is_ok();
         let unclear = fault::may_be_done(result);
         let found = match flight {
             Flight::None => Ok(()),
             Flight::Erase(erasure, table) => match judged {
-                Ok(_) => return self.erased(db, &erasure, table, now.unix_ms),
+                Ok(_) => {
+                    self.erased(db, &erasure, table, now.unix_ms)?;
+                    Ok(())
+                }
                 Err(fault) => Err(fault),
             },
             Flight::Unsure(claimed) => self.unsure_read(db, &claimed, judged)?,
             Flight::History(claimed) => self.history_sent(db, claimed, judged, unclear)?,
-            Flight::Marks(claimed) => self.marks_read(db, &claimed, result, judged, dice)?,
+            Flight::Marks(claimed) => {
+                self.marks_read(db, &claimed, result, judged, (now.unix_ms, dice))?
+            }
             Flight::Insert(pairs) => self.inserted(db, &pairs, judged, unclear)?,
             Flight::Read(pairs, after) => self.registry_read(db, &pairs, &after, judged)?,
             Flight::Swap(row) => self.swapped(db, &row, judged, unclear)?,
         };
-        if let Err(fault) = found {
-            self.suffer(fault, now.unix_ms, dice);
+        match found {
+            Err(fault) => self.suffer(fault, now.unix_ms, dice),
+            // A success that does not say what is wanted is none.
+            Ok(()) if is_accepted => (self.failures, self.slow) = (0, 0),
+            Ok(()) if std::mem::take(&mut self.is_slow) => self.breathe(now.unix_ms, dice),
+            Ok(()) => {}
         }
         Ok(())
+    }
+
+    /// Asks for the lease. Where it is not the one that this run has had all along, what the run holds ready
+    /// or under way is let go, for others may have changed what it was made from.
+    fn hold(&mut self, db: &Db, now_ms: UnixMs, dice: u64) -> Result<Hold> {
+        let holder = &self.options.holder;
+        let (hold, until_ms) = match rows::take_lease(db, holder, now_ms, LEASE_MS, LEASE_LEFT_MS)?
+        {
+            Lease::Kept { until_ms } => (Hold::Kept, until_ms),
+            Lease::Taken { until_ms } if self.lease_until_ms == 0 => (Hold::Kept, until_ms),
+            Lease::Taken { until_ms } => (Hold::Anew, until_ms),
+            Lease::Others(other) => (Hold::Others(other), self.lease_until_ms),
+        };
+        self.lease_until_ms = until_ms;
+        if hold != Hold::Kept {
+            (self.flight, self.behind, self.half_erased) = (Flight::None, None, None);
+            self.pairs = Pairs::default();
+            if hold == Hold::Anew && self.phase != Phase::Begin {
+                self.cursor.begin_anew(names::load(db, dice)?);
+            }
+        }
+        Ok(hold)
     }
 
     /// Gives the lease back when a run is dropped before its end.
@@ -387,6 +448,15 @@ impl SyncRun {
             return;
         }
         self.pause_until_ms = now_ms + pause_ms;
+    }
+
+    /// A pause before fewer rows are tried at a database that is busy; it grows, and ends no run by itself,
+    /// since the rows of a request can be halved only so often.
+    fn breathe(&mut self, now_ms: UnixMs, dice: u64) {
+        let step = PAUSE_MS_MIN << self.slow.min(BREATHE_DOUBLINGS);
+        let jitter = i64::try_from(dice % 1_000).unwrap_or(0) * step / 2_000;
+        self.slow += 1;
+        self.pause_until_ms = now_ms + step + jitter;
     }
 
     fn end(&mut self, db: &Db, now_ms: UnixMs) -> Result<()> {

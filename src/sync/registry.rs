@@ -152,11 +152,17 @@ impl SyncRun {
                 return match fault {
                     Fault::Row { why } => self.insert_refused(db, sent, &why),
                     Fault::Shrink { why, never: true } => self.insert_refused(db, sent, &why),
+                    Fault::Shrink { .. } if sent.len() > 1 => {
+                        self.is_slow = !unclear;
+                        self.fewer_pairs(sent);
+                        Ok(if unclear { Err(fault) } else { Ok(()) })
+                    }
                     fault => Ok(Err(fault)),
                 };
             }
         };
-        self.pairs.insert_max = None;
+        // What the database could not take at once it is asked for again by and by.
+        self.pairs.insert_max = self.pairs.insert_max.map(|max| max * 2).filter(|max| *max < PAGE);
         if response.body.is_empty() {
             // A success that does not say which were new: all are read back.
             return Ok(Ok(()));
@@ -179,12 +185,17 @@ impl SyncRun {
                 self.park_pair(db, row, why)
             }
             _ => {
-                self.pairs.insert_max = Some(sent.len().div_ceil(2));
-                for row in sent {
-                    self.pairs.of(row).tries = 0;
-                }
+                self.fewer_pairs(sent);
                 Ok(Ok(()))
             }
+        }
+    }
+
+    /// Half as many next time; that is no try of each pair.
+    fn fewer_pairs(&mut self, sent: &[RegistryRow]) {
+        self.pairs.insert_max = Some(sent.len().div_ceil(2));
+        for row in sent {
+            self.pairs.of(row).tries = 0;
         }
     }
 

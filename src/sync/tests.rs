@@ -9,6 +9,8 @@ use crate::types::{ChatId, TopicId, UserId};
 use crate::wire::{Method, NetErrorKind};
 use std::collections::BTreeMap;
 
+mod late;
+
 /// What the next request meets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Meets {
@@ -475,11 +477,11 @@ fn a_batch_overtakes_another_batch_and_nothing_else() {
         Ok(Response { status: 201, body: body.as_bytes().to_vec(), ..Response::default() })
     };
     let refused: Reply = Ok(Response { status: 503, ..Response::default() });
-    assert_eq!(run.overtake(&refused), None, "what was refused is settled first");
+    assert_eq!(run.overtake(&refused, now), None, "what was refused is settled first");
     let second =
-        run.overtake(&done("[]")).expect("the next batch goes before the reply is settled");
+        run.overtake(&done("[]"), now).expect("the next batch goes before the reply is settled");
     assert_ne!(first.body, second.body);
-    assert_eq!(run.overtake(&done("[]")), None, "one reply at a time is unsettled");
+    assert_eq!(run.overtake(&done("[]"), now), None, "one reply at a time is unsettled");
     // None of the first batch was new: it is read back before anything else may be sent.
     run.settle(&store.db, &done("[]"), now, 1).unwrap();
     run.settle(&store.db, &refused, now, 1).unwrap();
@@ -487,5 +489,5 @@ fn a_batch_overtakes_another_batch_and_nothing_else() {
     let Step::Call(marks) = run.next(&store.db, later, 1).unwrap() else { panic!("no reading") };
     assert_eq!(marks.method, Method::Get);
     run.prepare(&store.db, Durability::Disk, later, 1).unwrap();
-    assert_eq!(run.overtake(&done("[]")), None, "a reading is not overtaken");
+    assert_eq!(run.overtake(&done("[]"), later), None, "a reading is not overtaken");
 }

@@ -211,8 +211,9 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
     match code {
         "57014" => Fault::Shrink {
             never: false,
-            why: "supabase: its database takes too long (57014): look at its load, triggers and locks, or raise statement_timeout"
-                .to_owned(),
+            why: format!(
+                "supabase: `{table}` takes too long (57014): look at its load, triggers and locks, or raise statement_timeout"
+            ),
         },
         "428C9" => Fault::Generated,
         "42501" => stop(
