@@ -283,19 +283,8 @@ impl<'a> Reader<'a> {
 /// or looks like one that was put into the wrong place.
 pub(super) fn shown(setting: &str, value: &str) -> String {
     let is_secret = SETTINGS.iter().any(|known| known.name == setting && known.secret);
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-    let mut run = 0;
-    let has_long_run = value.bytes().any(|byte| {
-        run = if is_token(byte) { run + 1 } else { 0 };
-        run >= SECRET_RUN
-    });
-    // `123456:…` is how a bot token begins.
-    let has_token = value.split_once(':').is_some_and(|(before, _)| {
-        before.bytes().rev().take_while(u8::is_ascii_digit).count() >= TOKEN_DIGITS
-    });
     let names_user = value.contains("://") && value.contains('@');
-    let has_prefix = ["AIza", "AQ.", "sb_", "eyJ"].iter().any(|prefix| value.contains(prefix));
-    if is_secret || has_long_run || has_token || names_user || has_prefix {
+    if is_secret || has_long_run(value) || has_token(value) || names_user || has_prefix(value) {
         return "a value that is not shown".to_owned();
     }
     let mut text: String = value.trim().chars().take(SHOWN_CHARS_MAX).collect();
@@ -303,6 +292,34 @@ pub(super) fn shown(setting: &str, value: &str) -> String {
         text.push('…');
     }
     format!("{text:?}")
+}
+
+/// A path as a problem may repeat it; a text without any `/` may be a secret in the wrong place, and so may one that
+/// begins or runs on like one.
+pub(super) fn shown_path(path: &str) -> &str {
+    let may_be_secret = has_token(path) || (has_prefix(path) && has_long_run(path));
+    if path.contains('/') && !may_be_secret { path } else { "the file it names" }
+}
+
+fn has_long_run(value: &str) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let mut run = 0;
+    value.bytes().any(|byte| {
+        run = if is_token(byte) { run + 1 } else { 0 };
+        run >= SECRET_RUN
+    })
+}
+
+/// `123456:…` is how a bot token begins.
+fn has_token(value: &str) -> bool {
+    value.match_indices(':').any(|(at, _)| {
+        let before = value.get(..at).unwrap_or_default();
+        before.bytes().rev().take_while(u8::is_ascii_digit).count() >= TOKEN_DIGITS
+    })
+}
+
+fn has_prefix(value: &str) -> bool {
+    ["AIza", "AQ.", "sb_", "sk-", "eyJ"].iter().any(|prefix| value.contains(prefix))
 }
 
 fn one_of_text(words: &[&str]) -> String {

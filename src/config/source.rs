@@ -10,6 +10,7 @@
 use super::Problem;
 use super::dotenv;
 use super::names::{self, SETTINGS, Setting, UNGROUPED};
+use super::parse::shown_path;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::{File, Metadata};
@@ -275,11 +276,6 @@ fn take(source: &Source<'_>, setting: &Setting, raw: &mut Raw) {
             return;
         }
     }
-}
-
-/// A path that may be shown; a text without any `/` may be a secret in the wrong place.
-fn shown_path(path: &str) -> &str {
-    if path.contains('/') { path } else { "the file it names" }
 }
 
 /// A value from a file of its own: a byte order mark and one trailing newline are not part of it.

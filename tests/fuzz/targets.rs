@@ -182,7 +182,8 @@ fn env(bytes: &[u8]) {
     let problems = problems_of(&lines.values, &environment);
     // Wherever a secret was put by mistake, what looks like one is not shown.
     for problem in problems {
-        assert_eq!(mask::mask(&problem.to_string()), None, "a secret is quoted");
+        let problem = problem.to_string();
+        assert_eq!(mask::mask(&problem), None, "a secret is quoted: {problem}");
     }
 }
 

@@ -158,6 +158,18 @@ fn the_settings_file_is_looked_for_in_order() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_a_path_is_not_repeated() {
+    let folder = Folder::new("secret-path");
+    let run = "SyAbCdEfGhIjKlMnOpQrStUvWxYz0123456789";
+    for path in [format!("AIza{run}"), format!("x/AIza{run}"), format!("/123456:{run}")] {
+        let vars = [("TELEGRAM_BOT_TOKEN_FILE", path.as_str())];
+        let text = told(&load(None, None, &folder.environment(&vars)).unwrap_err());
+        assert!(text.contains("cannot read the file it names"), "{text}");
+        assert!(!text.contains("AbCdEf"), "{text}");
+    }
+}
+
+#[test]
 fn a_settings_file_that_others_may_write_is_ignored_with_a_warning() {
     let folder = Folder::new("trust");
     folder.write("etc-env", "TELEGRAM_BOT_TOKEN=1:etc\nGROUP_A_KEYS=k\n");

@@ -266,8 +266,10 @@ impl Writer {
 
     fn math(&mut self, mark: &str, text: &str) {
         let risky = |c: char| matches!(c, '`' | '<' | '&' | '$') || needs_cleaning(c);
-        // Where mathematics is not known, a link in it would be one.
-        let links = text.contains("](") || text.contains('\n');
+        // Where mathematics is not known, a link in it would be one, and so would a bracket in it with a link's end.
+        let links = text.contains("](")
+            || text.contains('\n')
+            || (!self.links.is_empty() && text.contains(['[', ']']));
         if text.contains(risky) || links || (self.in_table && text.contains('|')) {
             self.text(mark);
             self.text(text);
