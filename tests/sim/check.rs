@@ -17,7 +17,7 @@ const UNSYNCED_MS: i64 = 2_500;
 const LOOK_EVERY: u64 = 16;
 
 /// A question, as the rows say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Question {
     lane: (i64, i64),
     asks: u32,
@@ -26,6 +26,8 @@ struct Question {
     finals: u32,
     finals_allowed: u32,
     words: u32,
+    /// Whose use of a keyword it counts as.
+    counts_for: Option<(i64, i64)>,
 }
 
 #[derive(Default)]
@@ -222,6 +224,22 @@ impl Witness {
         }
     }
 
+    /// A life begins. A cut of power may have taken rows whose updates were not confirmed yet: those come again,
+    /// and their numbers may become those of others.
+    pub fn starts(&mut self, core: &Core) {
+        let newest = "SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'inbox'";
+        let Ok(newest) = count(core, newest, &[]) else { return };
+        for question in self.questions.split_off(&(newest + 1)).into_values() {
+            self.accepted -= 1;
+            if let Some(counted) = question.counts_for.and_then(|of| self.registered.get_mut(&of)) {
+                *counted -= 1;
+            }
+        }
+        self.registered.retain(|_, counted| *counted > 0);
+        self.last_row = self.last_row.min(newest);
+        self.answered_upto.values_mut().for_each(|upto| *upto = (*upto).min(newest));
+    }
+
     fn may_ask_again(&mut self, row: i64) {
         if let Some(question) = self.questions.get_mut(&row) {
             question.asks_allowed += 1;
@@ -320,6 +338,7 @@ impl Witness {
             let question = self.questions.entry(row).or_insert_with(Question::fresh);
             question.lane = (chat, topic);
             if let Some(wrote) = self.wrote.get(&update).filter(|wrote| wrote.keyword) {
+                question.counts_for = Some((wrote.user, wrote.chat));
                 *self.registered.entry((wrote.user, wrote.chat)).or_default() += 1;
             }
         }
@@ -439,7 +458,7 @@ impl Witness {
 
 impl Question {
     fn fresh() -> Self {
-        Self { lane: (0, 0), asks: 0, asks_allowed: 1, finals: 0, finals_allowed: 1, words: 0 }
+        Self { asks_allowed: 1, finals_allowed: 1, ..Self::default() }
     }
 }
 

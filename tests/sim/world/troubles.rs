@@ -109,6 +109,7 @@ impl World {
         let seed: Vec<u8> = (0..4).flat_map(|_| self.dice.word().to_le_bytes()).collect();
         match self.open(&seed) {
             Ok(core) => {
+                self.witness.starts(&core);
                 self.core = Some(core);
                 self.wake_ms = self.now_ms;
                 Ok(())
