@@ -50,7 +50,7 @@ impl Reason {
         }
     }
 
-    fn from_name(name: &str) -> Self {
+    pub(super) fn from_name(name: &str) -> Self {
         Self::ALL.into_iter().find(|reason| reason.name() == name).unwrap_or_default()
     }
 
@@ -123,6 +123,9 @@ pub(super) struct Pair {
     pub(super) in_flight: u32,
     /// A look at its keys has been asked for in this rest.
     pub(super) looked: bool,
+    /// Requests of all boxes, and the day they are of.
+    #[cfg(feature = "redis")]
+    pub(super) fleet: (i64, u32),
 }
 
 /// The pair of nobody.
@@ -141,6 +144,8 @@ pub(super) static NONE: Pair = Pair {
     window: VecDeque::new(),
     in_flight: 0,
     looked: false,
+    #[cfg(feature = "redis")]
+    fleet: (0, 0),
 };
 
 impl Pair {
@@ -156,7 +161,10 @@ impl Pair {
 
     /// Uses counted today; a new day begins with what was in flight when the old one ended.
     pub(super) fn used_on(&self, day: i64) -> u32 {
-        if self.day >= day { self.used } else { self.in_flight }
+        let own = if self.day >= day { self.used } else { self.in_flight };
+        #[cfg(feature = "redis")]
+        let own = if self.fleet.0 == day { own.max(self.fleet.1) } else { own };
+        own
     }
 
     /// How many requests of today's `cap` are left, or why none can be made now.
