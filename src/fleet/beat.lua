@@ -6,8 +6,9 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local life = tonumber(ARGV[4])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - life)
+-- First what a full Redis refuses: after any other write it would let the rest pass.
 redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - life)
 redis.call('PEXPIRE', KEYS[1], life)
 redis.call('SET', KEYS[4], ARGV[7], 'PX', life)
 -- A Redis that was started again may have forgotten: for a while every box counts for itself.

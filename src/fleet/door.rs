@@ -196,7 +196,7 @@ fn explain(error: &RedisError) -> String {
     } else if detail.contains("ertificate") || detail.contains("nvalidContentType") {
         ("TLS fails", "check the certificate, TLS_CA_FILE, and rediss:// against redis://")
     } else if error.is_timeout() {
-        ("no reply in time", "look at redis and the network; this box goes on by itself")
+        ("no reply in time", "look at redis, the network, and rediss:// against redis://")
     } else if error.is_io_error() {
         ("not reachable", "look at redis and the network; this box goes on by itself")
     } else {
