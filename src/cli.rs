@@ -125,6 +125,10 @@ command!(
         /// where the memory is
         #[argh(switch)]
         pub memory: bool,
+        /// the boxes that share the keys
+        #[cfg(feature = "redis")]
+        #[argh(switch)]
+        pub fleet: bool,
     }
 );
 command!(

@@ -12,6 +12,8 @@ pub mod commands;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+#[cfg(feature = "redis")]
+pub mod fleet;
 pub mod json;
 pub mod net;
 pub mod os;

@@ -15,6 +15,7 @@ const LINKED: &[&str] = &[
     "docs/TESTING.md",
     "docs/events.md",
     "docs/THREATS.md",
+    "docs/scaling.md",
     "CHANGELOG.md",
 ];
 

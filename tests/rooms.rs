@@ -19,6 +19,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &["types", "calendar", "json"]),
     ("engine", &["types", "calendar"]),
     ("wire", &["types", "calendar", "json"]),
+    // The boxes that share the keys, through Redis; only in builds with that feature.
+    ("fleet", &["types", "calendar", "engine"]),
     // `os` for what the system said when SQLite only says "disk I/O error".
     ("store", &["types", "calendar", "json", "os", "engine"]),
     // `calendar` for the `Date` of a reply, `os` for one look at a socket.
@@ -38,6 +40,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "store",
             "net",
             "sync",
+            "fleet",
             "commands",
         ],
     ),
@@ -56,6 +59,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "store",
             "net",
             "sync",
+            "fleet",
             "daemon",
             "standin",
         ],
@@ -74,6 +78,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("nanorand", &["daemon", "standin"]),
     ("pprof", &["daemon"]),
     ("pulldown_cmark", &["engine"]),
+    ("redis", &["fleet"]),
     ("ring", &["net", "secret_hash", "daemon"]),
     // `os` reads one counter of SQLite: all `unsafe` lives there.
     ("rusqlite", &["store", "os"]),

@@ -8,6 +8,8 @@ pub mod dispatch;
 pub mod drain;
 pub mod env;
 pub mod export;
+#[cfg(feature = "redis")]
+pub mod fleet;
 pub mod forget;
 pub mod import;
 pub mod init;

@@ -37,6 +37,12 @@ pub struct Ways<'a> {
 /// # Errors
 /// The database cannot be read, or stdout is closed.
 pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Write) -> Outcome {
+    #[cfg(feature = "redis")]
+    if args.fleet {
+        let text = super::fleet::text(place, args.json)?;
+        write(out, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
+        return Ok(EXIT_OK);
+    }
     let store = match Store::open_read_only(&place.data_dir) {
         // Before the first start there is nothing yet, and that is a status too.
         Err(StoreError::Missing(_)) => Store::in_memory(),
@@ -372,8 +378,15 @@ mod tests {
     use crate::daemon::http::example;
 
     fn show(json: bool, place: &Place) -> Result<String, Failure> {
-        let args =
-            cli::Status { env_file: None, data_dir: None, json, watch: !json, memory: false };
+        let args = cli::Status {
+            env_file: None,
+            data_dir: None,
+            json,
+            watch: !json,
+            memory: false,
+            #[cfg(feature = "redis")]
+            fleet: false,
+        };
         let ways = Ways {
             now: &|| Now { unix_ms: example::NOW_MS },
             wait: &|_| ControlFlow::Break(()),

@@ -9,6 +9,9 @@ mod load;
 pub mod names;
 mod parse;
 pub mod private;
+#[cfg_attr(feature = "redis", path = "redis.rs")]
+#[cfg_attr(not(feature = "redis"), path = "no_redis.rs")]
+mod redis;
 mod services;
 pub mod source;
 #[cfg(test)]

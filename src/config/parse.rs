@@ -3,7 +3,7 @@
 //! Invariant: a value that may be a secret never stands in a problem or a warning.
 
 use super::keys;
-use super::names::{REDIS_PARTS, SETTINGS};
+use super::names::SETTINGS;
 use super::source::{Environment, Found, Raw};
 use super::value::{self, DURATION_TAKES};
 use super::zone::ZONE_TAKES;
@@ -18,8 +18,6 @@ use std::path::PathBuf;
 pub(super) const TELEGRAM_URL: &str = "https://api.telegram.org";
 /// Where Google's server is.
 const GEMINI_URL: &str = "https://generativelanguage.googleapis.com";
-/// Whether this build can speak to Redis at all.
-const HAS_REDIS: bool = false;
 /// What no list of ids, models or keywords is longer than.
 const LIST_MAX: usize = 1_000;
 /// The most characters of a keyword: `user_registry.triggered_by_keyword` is a `varchar(100)`.
@@ -132,7 +130,7 @@ fn config(reader: &mut Reader<'_>, environment: &Environment) -> Config {
         summarise: reader.switch("SUMMARISE", false),
         quiet_hours: quiet_hours(reader, environment),
         webhook,
-        redis_url: redis(reader),
+        redis_url: super::redis::read(reader),
         http_addr,
         http_token,
         log_level: log_level(reader),
@@ -468,27 +466,6 @@ fn quiet_hours(reader: &mut Reader<'_>, environment: &Environment) -> Option<Qui
     };
     let takes = format!("hours like 23:00-07:00 and {ZONE_TAKES}");
     reader.read("QUIET_HOURS", &takes, read)
-}
-
-fn redis(reader: &mut Reader<'_>) -> Option<Secret> {
-    if HAS_REDIS {
-        return reader.found("REDIS_URL").map(|found| Secret::new(value::unquoted(&found.value)));
-    }
-    if let Some(found) = reader.found("REDIS_URL") {
-        reader.problem(
-            &found.name,
-            "this build has no redis: remove it (sessions are kept in SQLite), or take a build \
-             with the redis feature",
-        );
-    }
-    let parts: Vec<_> = REDIS_PARTS.into_iter().filter(|name| reader.is_given(name)).collect();
-    if !parts.is_empty() {
-        reader.warnings.push(format!(
-            "{}: not used: this build has no redis, sessions are kept in SQLite",
-            parts.join(", ")
-        ));
-    }
-    None
 }
 
 fn log_level(reader: &mut Reader<'_>) -> log::LevelFilter {

@@ -102,6 +102,9 @@ pub enum Event {
     Reload,
     /// The settings were read again.
     Reloaded(Result<Changes, String>),
+    /// Something came from the other boxes.
+    #[cfg(feature = "redis")]
+    Fleet(super::fleet::FleetEvent),
 }
 
 impl Event {
@@ -119,6 +122,8 @@ impl Event {
             Self::KeyChecked { .. } => "the result of a look at a key",
             Self::Stop | Self::Reload => "a signal",
             Self::Reloaded(_) => "the result of reading the settings again",
+            #[cfg(feature = "redis")]
+            Self::Fleet(_) => "news of other boxes",
         }
     }
 }
@@ -223,6 +228,9 @@ pub enum Job {
         /// The key.
         secret: Secret,
     },
+    /// Tell the other boxes.
+    #[cfg(feature = "redis")]
+    Fleet(super::fleet::FleetJob),
 }
 
 /// A question with everything a worker needs to ask it.
@@ -254,4 +262,7 @@ pub struct AskJob {
     pub timeout_ms: u64,
     /// For the log.
     pub role: Role,
+    /// What to ask of the other boxes first.
+    #[cfg(feature = "redis")]
+    pub fleet: Option<crate::engine::fleet::Ask>,
 }

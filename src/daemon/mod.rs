@@ -8,6 +8,8 @@ pub mod cause;
 pub mod clock;
 pub mod core;
 pub mod event;
+#[cfg(feature = "redis")]
+pub mod fleet;
 pub mod http;
 pub mod lock;
 pub mod logging;

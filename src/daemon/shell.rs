@@ -4,6 +4,8 @@
 use super::clock::{Clock, Skew};
 use super::core::{Core, End};
 use super::event::{Changes, Event};
+#[cfg(feature = "redis")]
+use super::fleet;
 use super::http::webhook::Listener;
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
@@ -101,8 +103,16 @@ pub fn run(start: Start<'_>) -> Ended {
     if start.hold_questions {
         core.hold_questions();
     }
-    let tools = Arc::new(make_tools(&start.config, start.dry_run).map_err(Failure::usage)?);
-    let shared = Arc::new(Shared::new(Arc::clone(&clock), core.metrics()));
+    #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "a fleet joins them"))]
+    let mut tools = make_tools(&start.config, start.dry_run).map_err(Failure::usage)?;
+    #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "a fleet is shown"))]
+    let mut shared = Shared::new(Arc::clone(&clock), core.metrics());
+    #[cfg(feature = "redis")]
+    {
+        tools.fleet = fleet::join(&start.config, &core.state.salt).map_err(Failure::usage)?;
+        shared.fleet.clone_from(&tools.fleet);
+    }
+    let (tools, shared) = (Arc::new(tools), Arc::new(shared));
     // Lives as long as the process: a stopping daemon still says how it is.
     let _http = match start.config.http_addr {
         Some(addr) => Some(
@@ -116,6 +126,11 @@ pub fn run(start: Start<'_>) -> Ended {
         None => None,
     };
     let (sender, receiver) = unbounded_channel();
+    #[cfg(feature = "redis")]
+    if let Some(fleet) = &tools.fleet {
+        fleet::spawn(Arc::clone(fleet), Arc::clone(&clock), sender.clone())
+            .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
+    }
     let listener = match &start.config.webhook {
         // A drain takes nothing in.
         Some(webhook) if !start.drain => Some(listen(webhook, sender.clone())?),
@@ -306,7 +321,13 @@ impl Shell<'_> {
             // Another bot's updates have other numbers: asking it with our offset would lose them.
             config.bot_token = self.start.config.bot_token.clone();
             config.webhook = self.start.config.webhook.clone();
-            let tools = make_tools(&config, self.start.dry_run)?;
+            #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "the fleet stays"))]
+            let mut tools = make_tools(&config, self.start.dry_run)?;
+            #[cfg(feature = "redis")]
+            {
+                config.redis_url.clone_from(&self.start.config.redis_url);
+                tools.fleet.clone_from(&self.tools.fleet);
+            }
             Ok((config, tools, later))
         });
         let (config, tools, later) = match result {
@@ -377,6 +398,8 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("HTTP_TOKEN", old.http_token != new.http_token),
         ("TELEGRAM_BOT_TOKEN", old.bot_token != new.bot_token),
         ("WEBHOOK_URL or another setting of the webhook", old.webhook != new.webhook),
+        #[cfg(feature = "redis")]
+        ("REDIS_URL", old.redis_url != new.redis_url),
     ]
     .into_iter()
     .filter_map(|(name, changed)| changed.then_some(name))
@@ -401,7 +424,13 @@ fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener,
 }
 
 fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
-    Ok(Tools { net: Net::new(config)?, dry_run, skew: Skew::unknown() })
+    Ok(Tools {
+        net: Net::new(config)?,
+        dry_run,
+        skew: Skew::unknown(),
+        #[cfg(feature = "redis")]
+        fleet: None,
+    })
 }
 
 /// Masks what looks like a secret, and what is one.

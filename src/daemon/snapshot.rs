@@ -106,6 +106,9 @@ pub struct Shared {
     beat_ms: AtomicI64,
     live: Mutex<Live>,
     metrics: Mutex<Metrics>,
+    /// The other boxes.
+    #[cfg(feature = "redis")]
+    pub(crate) fleet: Option<Arc<crate::fleet::Fleet>>,
 }
 
 impl Shared {
@@ -118,6 +121,8 @@ impl Shared {
             beat_ms: AtomicI64::new(0),
             live: Mutex::new(live),
             metrics: Mutex::new(metrics),
+            #[cfg(feature = "redis")]
+            fleet: None,
         }
     }
 

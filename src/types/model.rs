@@ -79,6 +79,19 @@ pub enum MediaTrouble {
     Unknown,
 }
 
+/// Which of the quotas that several boxes share is in the way.
+#[cfg(feature = "redis")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FleetHeld {
+    /// Requests or tokens a minute, for so long.
+    Minute {
+        /// Until there is room.
+        wait_ms: i64,
+    },
+    /// Requests a day.
+    Day,
+}
+
 /// Why a call gave no answer, by the scope that is to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelFailure {
@@ -128,9 +141,30 @@ pub enum ModelFailure {
         /// Scrubbed.
         why: String,
     },
+    /// The boxes that share the keys have no room for it; Gemini was not asked.
+    #[cfg(feature = "redis")]
+    Held(FleetHeld),
 }
 
 impl ModelFailure {
+    /// Whether Gemini has counted nothing. Whatever is doubtful counts.
+    pub fn is_uncounted(&self) -> bool {
+        #[cfg(feature = "redis")]
+        if matches!(self, Self::Held(_)) {
+            return true;
+        }
+        matches!(
+            self,
+            Self::Quota(_)
+                | Self::BadKey { .. }
+                | Self::ModelClosed
+                | Self::ModelUnknown
+                | Self::Region
+                | Self::Media(_)
+                | Self::Network { sent: false, .. }
+        )
+    }
+
     /// The `outcome` label of `svs_bot_gemini_requests_total` (contract §6).
     pub fn label(&self) -> &'static str {
         match self {
@@ -142,6 +176,8 @@ impl ModelFailure {
             | Self::Media(_)
             | Self::Region => "bad_request",
             Self::Quota(_) => "quota",
+            #[cfg(feature = "redis")]
+            Self::Held(_) => "quota",
             Self::Overloaded | Self::Internal => "overloaded",
             Self::Safety { .. } => "safety",
             Self::Empty { .. } => "empty",

@@ -112,6 +112,15 @@ pub fn run(
             items.extend(supabase::items(&place.config, local.generated_ids, ways.supabase));
         });
         items.extend(clock);
+        #[cfg(feature = "redis")]
+        items.extend(super::fleet::look(place).map(|found| match found {
+            Ok(boxes) => Item::ok("redis", format!("reached; {boxes} boxes share the keys")),
+            Err(why) => Item::fail(
+                "redis",
+                why,
+                "see docs/scaling.md; the bot answers without it, on its share of the quotas",
+            ),
+        }));
     }
     let secrets: Vec<Secret> = place.config.secrets().into_iter().cloned().collect();
     show(args.json, items.clone(), &Scrubber::new(&secrets), out)?;

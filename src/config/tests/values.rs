@@ -116,7 +116,16 @@ fn a_bad_value_names_its_setting_and_what_it_takes_and_nothing_of_a_secret() {
         ("WEBHOOK_TLS_CERT", "/c.pem", "both or none"),
         ("WEBHOOK_TLS_KEY", "/k.pem", "both or none"),
         ("WEBHOOK_URL", "https://x/hook", "WEBHOOK_SECRET"),
+        #[cfg(not(feature = "redis"))]
         ("REDIS_URL", "redis://:hunter2@x", "no redis"),
+        #[cfg(feature = "redis")]
+        ("REDIS_URL", "http://:hunter2@x", "redis://[["),
+        #[cfg(feature = "redis")]
+        ("REDIS_URL", "redis://:hunter2@/0", "redis://[["),
+        #[cfg(feature = "redis")]
+        ("REDIS_PORT", "6379x", "a port"),
+        #[cfg(feature = "redis")]
+        ("REDIS_HOST", "x:hunter2@y", "a name or an address"),
         ("HTTP_ADDR", "9464", "address:port"),
         ("HTTP_ADDR", "0.0.0.0:9464", "HTTP_TOKEN"),
         ("HTTP_ADDR", "[::]:9464", "HTTP_TOKEN"),
@@ -328,10 +337,30 @@ fn a_repeated_key_is_told_by_its_places() {
     assert_eq!(loaded.config.keys[0].group, Group::A);
 }
 
+#[cfg(not(feature = "redis"))]
 #[test]
 fn old_redis_settings_are_one_warning() {
     let loaded = good(&[("REDIS_HOST", "localhost"), ("REDIS_PASSWORD", "hunter2")]);
     assert_eq!(loaded.warnings.len(), 1);
     assert!(loaded.warnings[0].contains("REDIS_HOST, REDIS_PASSWORD"));
     assert!(!loaded.warnings[0].contains("hunter2"));
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn old_redis_settings_are_where_redis_is_unless_the_new_one_says() {
+    let url = |vars: Vars<'_>| good(vars).config.redis_url.map(|url| url.expose().to_owned());
+    let password = ("REDIS_PASSWORD", "p@s/s");
+    assert_eq!(
+        url(&[("REDIS_HOST", "box"), ("REDIS_PORT", "7000"), ("REDIS_DB", "3"), password]),
+        Some("redis://:%70%40%73%2F%73@box:7000/3".to_owned())
+    );
+    assert_eq!(url(&[("REDIS_HOST", "::1")]), Some("redis://[::1]:6379/0".to_owned()));
+    assert_eq!(url(&[("REDIS_PORT", "7000")]), None);
+    let both = good(&[("REDIS_URL", "rediss://other/1"), ("REDIS_HOST", "box"), password]);
+    assert_eq!(
+        both.config.redis_url.map(|url| url.expose().to_owned()).as_deref(),
+        Some("rediss://other/1")
+    );
+    assert_eq!(both.warnings, ["REDIS_HOST, REDIS_PASSWORD: not used: REDIS_URL is set"]);
 }

@@ -90,6 +90,10 @@ impl State {
                 let mut job = self.ask_job(db, &asking, &pick, role, now)?;
                 let show = super::show::Show::default();
                 job.cancel = std::sync::Arc::clone(&show.cancel);
+                #[cfg(feature = "redis")]
+                {
+                    job.fleet = self.fleet_ask(&pick, &lease, role, want.tokens_guess, now);
+                }
                 self.live.takes += 1;
                 self.live.asking.insert(
                     row,
@@ -217,6 +221,8 @@ impl State {
             cancel: std::sync::Arc::default(),
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
             role,
+            #[cfg(feature = "redis")]
+            fleet: None,
         })
     }
 
@@ -259,6 +265,10 @@ impl State {
         self.notices(db, &effects.notices, now)?;
         self.heard_gemini(db, asked.result.as_ref().err(), now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
+        #[cfg(feature = "redis")]
+        if matches!(asked.result, Err(ModelFailure::Held(_))) {
+            return inbox::put_back_uncounted(db, asking.id, 0);
+        }
         if !matches!(asked.result, Err(ModelFailure::Media(_))) {
             step.counts.push(Count::Gemini { model: model.clone(), outcome });
         }

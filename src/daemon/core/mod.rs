@@ -7,6 +7,8 @@ mod accept;
 mod along;
 mod ask;
 mod export;
+#[cfg(feature = "redis")]
+mod fleet;
 mod gemini;
 mod hook;
 mod keep;
@@ -199,6 +201,9 @@ pub struct State {
     pub(crate) sync_run: Option<crate::sync::SyncRun>,
     /// What was last said of its trouble, so that it is said once.
     pub(crate) sync_trouble: String,
+    /// What was told and heard among the boxes.
+    #[cfg(feature = "redis")]
+    pub(crate) gossip: crate::engine::fleet::Gossip,
     /// Rows that a dry run has told of, in the order of [`Table::ALL`](crate::store::sync::Table::ALL).
     pub(crate) dry_rows: [i64; 2],
 }
@@ -327,7 +332,10 @@ impl State {
         self.start_calls(step, now);
         self.keep_drafts(db, step, now)?;
         self.judge_end(db, now)?;
-        ledger::save(db, &self.pool.take_changes())
+        let changes = self.pool.take_changes();
+        #[cfg(feature = "redis")]
+        self.fleet_news(&changes, step, now);
+        ledger::save(db, &changes)
     }
 
     fn apply(&mut self, db: &Db, event: &Event, step: &mut Step, now: Now) -> Result<()> {
@@ -349,6 +357,11 @@ impl State {
             Event::Reload => Ok(()),
             Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
+            #[cfg(feature = "redis")]
+            Event::Fleet(event) => {
+                self.fleet(event, step, now);
+                Ok(())
+            }
         }
     }
 

@@ -111,6 +111,8 @@ fn leave_out(
         | Event::Stop
         | Event::Reload
         | Event::Reloaded(_) => Ok(()),
+        #[cfg(feature = "redis")]
+        Event::Fleet(_) => Ok(()),
     }
 }
 

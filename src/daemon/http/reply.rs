@@ -123,6 +123,11 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
+    #[cfg(feature = "redis")]
+    let body = match &shared.fleet {
+        Some(fleet) => body + &crate::daemon::fleet::metrics(&fleet.view()),
+        None => body,
+    };
     let body = body.into_bytes();
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
 }

@@ -31,6 +31,9 @@ pub struct Tools {
     pub dry_run: bool,
     /// The system's clock beside Telegram's.
     pub skew: Skew,
+    /// The other boxes.
+    #[cfg(feature = "redis")]
+    pub fleet: Option<Arc<crate::fleet::Fleet>>,
 }
 
 /// Runs one job to its end; blocking. What happens before the end goes to `report`.
@@ -69,6 +72,11 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
         Job::CheckKey { secret } => {
             let result = check_key(&tools.net, &secret);
             Event::KeyChecked { secret, result }
+        }
+        #[cfg(feature = "redis")]
+        Job::Fleet(job) => {
+            super::fleet::run(tools, job);
+            Event::Fleet(super::fleet::FleetEvent::News(Vec::new()))
         }
     }
 }
@@ -192,7 +200,14 @@ pub(super) fn fetched(element: &json::Element<'_>) -> Option<Fetched> {
 
 fn ask(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Event {
     let started = clock::monotonic();
+    #[cfg(not(feature = "redis"))]
     let result = generate(tools, job, report);
+    #[cfg(feature = "redis")]
+    let result = super::fleet::begin(tools, job, clock::system_ms(), report).and_then(|ticket| {
+        let result = generate(tools, job, report);
+        super::fleet::end(tools, ticket.as_ref(), &result);
+        result
+    });
     let took_ms = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
     Event::Asked(Box::new(Asked { inbox: job.inbox, result, took_ms }))
 }

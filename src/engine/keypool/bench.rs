@@ -98,6 +98,18 @@ impl Bench {
         self.failures.clear();
     }
 
+    /// Takes another box's word for it; whether that changed anything.
+    #[cfg(feature = "redis")]
+    pub(super) fn sit_until(&mut self, until_ms: UnixMs, reason: &str) -> bool {
+        let longer = until_ms > self.until_ms;
+        if longer {
+            self.until_ms = until_ms;
+            self.reason =
+                REASONS.into_iter().find(|known| *known == reason).unwrap_or("overloaded");
+        }
+        longer
+    }
+
     /// Whether enough failed, over more than one key where there is more than one.
     fn is_due(&self, now_ms: UnixMs, single_key: bool) -> bool {
         if self.times > 0

@@ -6,7 +6,7 @@ use super::pair::Reason;
 use super::settle::{Effects, Step, number};
 use super::{Key, Pool};
 use crate::types::model::ModelFailure;
-use crate::types::{MINUTE_MS, Now, UnixMs};
+use crate::types::{Group, MINUTE_MS, Now, UnixMs};
 
 /// Looks under way at once: a start with many keys is no burst of calls.
 const LOOKS_MAX: usize = 4;
@@ -192,4 +192,9 @@ impl Pool {
 
 fn pacific_day_of(now: Now) -> i64 {
     crate::calendar::pacific_day(now.unix_ms)
+}
+
+/// Positions of the keys of a group.
+pub(super) fn keys_in(keys: &[Key], group: Group) -> Vec<usize> {
+    keys.iter().enumerate().filter(|(_, key)| key.group == group).map(|(at, _)| at).collect()
 }

@@ -9,6 +9,8 @@
 
 mod bench;
 mod choose;
+#[cfg(feature = "redis")]
+mod fleet;
 mod habit;
 mod keys;
 mod notice;
@@ -31,6 +33,7 @@ pub use settle::{Effects, Lease, Step};
 use crate::calendar::pacific_day;
 use crate::types::{Group, MINUTE_MS, Now, Role, SECOND_MS, Tier, UnixMs};
 use bench::{Bench, Refusal};
+use keys::keys_in;
 use pair::Pair;
 use projects::{Apart, Spent};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -325,6 +328,8 @@ impl Pool {
                 model.bench.keep_memory_of(&before.bench);
             }
         }
+        #[cfg(feature = "redis")]
+        self.keep_fleet_of(old);
         self.keep_spent_of(old);
         self.pause.keep_memory_of(&old.pause);
         self.region_told = old.region_told;
@@ -491,8 +496,4 @@ impl Pool {
     fn project_of_pair(&self, at: usize) -> usize {
         at.checked_div(self.models.len()).unwrap_or(0)
     }
-}
-
-fn keys_in(keys: &[Key], group: Group) -> Vec<usize> {
-    keys.iter().enumerate().filter(|(_, key)| key.group == group).map(|(at, _)| at).collect()
 }

@@ -55,7 +55,7 @@ impl Reason {
         }
     }
 
-    fn from_name(name: &str) -> Self {
+    pub(super) fn from_name(name: &str) -> Self {
         Self::ALL.into_iter().find(|reason| reason.name() == name).unwrap_or_default()
     }
 
@@ -147,6 +147,9 @@ pub(super) struct Pair {
     /// Days after `day` that a clock which was ahead has counted on, or that one which is behind
     /// will come to: they weigh on today, since what they count has happened.
     ahead: Vec<DayRow>,
+    /// Requests of all boxes, and the day they are of.
+    #[cfg(feature = "redis")]
+    pub(super) fleet: (i64, u32),
 }
 
 /// The pair of nobody.
@@ -166,6 +169,8 @@ pub(super) static NONE: Pair = Pair {
     in_flight: 0,
     looked: false,
     ahead: Vec::new(),
+    #[cfg(feature = "redis")]
+    fleet: (0, 0),
 };
 
 impl Pair {
@@ -182,6 +187,8 @@ impl Pair {
     /// Uses counted today; a new day begins with what was in flight when the old one ended.
     pub(super) fn used_on(&self, day: i64) -> u32 {
         let counted = if self.day >= day { self.used } else { self.in_flight };
+        #[cfg(feature = "redis")]
+        let counted = if self.fleet.0 == day { counted.max(self.fleet.1) } else { counted };
         let ahead = self.ahead.iter().filter(|row| row.day >= day && row.day > self.day);
         ahead
             .filter(|row| row.day <= day + AHEAD_DAYS_MAX)

@@ -138,7 +138,7 @@ impl Pool {
         self.roll(at, moment.day);
         if let (Some(open), Some(pair)) = (&open, self.pairs.get_mut(at)) {
             pair.in_flight = pair.in_flight.saturating_sub(1);
-            let never_used = result.is_err_and(never_counted);
+            let never_used = result.is_err_and(ModelFailure::is_uncounted);
             let tokens = usage_of(result).map_or(open.tokens, |usage| usage.input);
             if never_used {
                 pair.used = pair.used.saturating_sub(1);
@@ -222,6 +222,11 @@ impl Pool {
                 } else {
                     Step::OtherKey
                 }
+            }
+            #[cfg(feature = "redis")]
+            ModelFailure::Held(held) => {
+                self.fleet_held(at, *held, moment);
+                Step::OtherKey
             }
             ModelFailure::Overloaded => {
                 self.model_failed(model, lease.key, 2, now);
@@ -411,20 +416,6 @@ impl Pool {
 /// A key's number as people see it.
 pub(super) fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX).saturating_add(1)
-}
-
-/// Failures after which Gemini has counted nothing. Whatever is doubtful counts.
-fn never_counted(failure: &ModelFailure) -> bool {
-    matches!(
-        failure,
-        ModelFailure::Quota(_)
-            | ModelFailure::BadKey { .. }
-            | ModelFailure::ModelClosed
-            | ModelFailure::ModelUnknown
-            | ModelFailure::Region
-            | ModelFailure::Media(_)
-            | ModelFailure::Network { sent: false, .. }
-    )
 }
 
 fn usage_of<'a>(result: Result<&'a Usage, &'a ModelFailure>) -> Option<&'a Usage> {

@@ -1,0 +1,81 @@
+//! Owns: `svs-bot status --fleet`: the boxes as Redis has them, for a terminal or as JSON; the item of `check`.
+//! May not: write to Redis; show what could move a terminal's cursor.
+
+use super::{EXIT_FAILED, Failure, Place};
+use crate::daemon::fleet::roots;
+use crate::daemon::quoting::plain;
+use crate::fleet::boxes;
+use crate::json;
+use std::fmt::Write as _;
+
+/// One box: its version, its bot's id, requests counted by all, held back, sent on its own share.
+struct Said {
+    id: String,
+    version: String,
+    bot: String,
+    counts: [i64; 3],
+}
+
+/// The boxes as text or as one JSON object.
+///
+/// # Errors
+/// `REDIS_URL` is not set, or Redis cannot be used.
+pub fn text(place: &Place, as_json: bool) -> Result<String, Failure> {
+    let failed = |text: String| Failure { code: EXIT_FAILED, text };
+    let Some(url) = &place.config.redis_url else {
+        return Err(failed("REDIS_URL: not set: this box is on its own".to_owned()));
+    };
+    let roots = roots(&place.config).map_err(failed)?;
+    let all = boxes(url, roots.as_deref()).map_err(failed)?;
+    let all: Vec<Said> = all.iter().map(|(id, said)| read(id, said)).collect();
+    Ok(if as_json { in_json(&all) } else { in_words(&all) })
+}
+
+/// How many boxes share the keys, for `check`.
+///
+/// # Errors
+/// One line of what, why and what to do; `None` where `REDIS_URL` is not set.
+pub fn look(place: &Place) -> Option<Result<usize, String>> {
+    let url = place.config.redis_url.as_ref()?;
+    Some(roots(&place.config).and_then(|roots| Ok(boxes(url, roots.as_deref())?.len())))
+}
+
+fn read(id: &str, said: &str) -> Said {
+    let mut parts = said.split('\t');
+    let mut next = || plain(parts.next().unwrap_or_default());
+    let (version, bot) = (next(), next());
+    let counts = [next(), next(), next()].map(|count| count.parse().unwrap_or(0));
+    Said { id: plain(id), version, bot, counts }
+}
+
+fn in_words(all: &[Said]) -> String {
+    let mut out = format!(
+        "{:<14}{:<10}{:<14}{:>9}{:>9}{:>9}\n",
+        "box", "version", "bot", "counted", "held", "alone"
+    );
+    for said in all {
+        let [counted, held, alone] = said.counts;
+        let _ = writeln!(
+            out,
+            "{:<14}{:<10}{:<14}{counted:>9}{held:>9}{alone:>9}",
+            said.id, said.version, said.bot
+        );
+    }
+    out
+}
+
+fn in_json(all: &[Said]) -> String {
+    let mut out = "{\"boxes\":[".to_owned();
+    for (at, said) in all.iter().enumerate() {
+        let [counted, held, alone] = said.counts;
+        out.push_str(if at == 0 { "{" } else { ",{" });
+        for (name, text) in [("id", &said.id), ("version", &said.version), ("bot", &said.bot)] {
+            let _ = write!(out, "\"{name}\":");
+            json::quote(&mut out, text);
+            out.push(',');
+        }
+        let _ = write!(out, "\"counted\":{counted},\"held\":{held},\"alone\":{alone}}}");
+    }
+    out.push_str("]}\n");
+    out
+}

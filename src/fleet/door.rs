@@ -1,0 +1,207 @@
+//! Owns: the connection to Redis and the scripts run there; the only file that names the crate.
+//! May not: decide anything, let the URL into an error.
+
+use crate::types::Secret;
+use redis::{Client, Connection, ErrorKind, RedisError, ServerErrorKind, TlsCertificates, Value};
+use std::time::Duration;
+
+/// Every key of ours begins so.
+pub const PREFIX: &str = "svs-bot:";
+/// A Redis that takes longer counts as away: no chat waits for it.
+const CALL_MAX: Duration = Duration::from_millis(400);
+/// The same for a connection with its greeting.
+const CONNECT_MAX: Duration = Duration::from_millis(1_500);
+
+/// What runs inside Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Script {
+    Reserve,
+    Settle,
+    Beat,
+    Report,
+}
+
+impl Script {
+    const ALL: [Self; 4] = [Self::Reserve, Self::Settle, Self::Beat, Self::Report];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Reserve => include_str!("reserve.lua"),
+            Self::Settle => include_str!("settle.lua"),
+            Self::Beat => include_str!("beat.lua"),
+            Self::Report => include_str!("report.lua"),
+        }
+    }
+}
+
+/// An open connection with its scripts loaded.
+pub(super) struct Door {
+    connection: Connection,
+    /// The scripts by their hashes, in the order of [`Script::ALL`].
+    hashes: Vec<String>,
+    /// Names this run of Redis: another one may have forgotten.
+    pub(super) run: String,
+}
+
+/// A reply of a script: numbers and texts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Number(i64),
+    Text(String),
+}
+
+impl Item {
+    pub(super) fn number(&self) -> Option<i64> {
+        match self {
+            Self::Number(number) => Some(*number),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(_) => "",
+        }
+    }
+}
+
+impl Door {
+    /// Connects, signs in, loads the scripts.
+    ///
+    /// # Errors
+    /// One line of what, why and what to do, without the URL.
+    pub(super) fn open(url: &Secret, roots: Option<&[u8]>) -> Result<Self, String> {
+        let client = match roots {
+            Some(pem) if url.expose().starts_with("rediss:") => Client::build_with_tls(
+                url.expose(),
+                TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) },
+            ),
+            _ => Client::open(url.expose()),
+        };
+        let client = client.map_err(|error| explain(&error))?;
+        let mut connection =
+            client.get_connection_with_timeout(CONNECT_MAX).map_err(|error| explain(&error))?;
+        let limit = |connection: &Connection| {
+            connection.set_read_timeout(Some(CALL_MAX))?;
+            connection.set_write_timeout(Some(CALL_MAX))
+        };
+        limit(&connection).map_err(|error| explain(&error))?;
+        let info: String = redis::cmd("INFO")
+            .arg("server")
+            .query(&mut connection)
+            .map_err(|error| explain(&error))?;
+        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or("unknown");
+        let mut hashes = Vec::new();
+        for script in Script::ALL {
+            let hash: String = redis::cmd("SCRIPT")
+                .arg("LOAD")
+                .arg(script.text())
+                .query(&mut connection)
+                .map_err(|error| explain(&error))?;
+            hashes.push(hash);
+        }
+        Ok(Self { connection, hashes, run: run.trim().to_owned() })
+    }
+
+    /// Runs a script: one command, one round trip.
+    ///
+    /// # Errors
+    /// As [`Door::open`]; the connection is then not to be used again.
+    pub(super) fn run_script(
+        &mut self,
+        script: Script,
+        keys: &[String],
+        arguments: &[String],
+    ) -> Result<Vec<Item>, String> {
+        let at = Script::ALL.iter().position(|known| *known == script).unwrap_or(0);
+        let hash = self.hashes.get(at).map_or("", String::as_str);
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(hash).arg(keys.len()).arg(keys).arg(arguments);
+        let value: Value = command.query(&mut self.connection).map_err(|error| explain(&error))?;
+        Ok(match value {
+            Value::Array(values) => values.iter().map(item).collect(),
+            other => vec![item(&other)],
+        })
+    }
+
+    /// What the boxes that are alive say of themselves.
+    ///
+    /// # Errors
+    /// As [`Door::run_script`].
+    pub(super) fn boxes(&mut self, most: usize) -> Result<Vec<(String, String)>, String> {
+        let ids: Vec<String> = redis::cmd("ZRANGE")
+            .arg(format!("{PREFIX}boxes"))
+            .arg(0)
+            .arg(most)
+            .query(&mut self.connection)
+            .map_err(|error| explain(&error))?;
+        let mut boxes = Vec::new();
+        for id in ids {
+            let said: Option<String> = redis::cmd("GET")
+                .arg(format!("{PREFIX}box:{id}"))
+                .query(&mut self.connection)
+                .map_err(|error| explain(&error))?;
+            boxes.extend(said.map(|said| (id, said)));
+        }
+        Ok(boxes)
+    }
+}
+
+fn item(value: &Value) -> Item {
+    match value {
+        Value::Int(number) => Item::Number(*number),
+        Value::BulkString(bytes) => Item::Text(String::from_utf8_lossy(bytes).into_owned()),
+        Value::SimpleString(text) => Item::Text(text.clone()),
+        _ => Item::Text(String::new()),
+    }
+}
+
+/// `what: why: what to do`; a server's own words are not repeated, they may quote an argument.
+fn explain(error: &RedisError) -> String {
+    let code = error.code().unwrap_or_default();
+    let detail = error.to_string();
+    let said = |word: &str| code == word || detail.contains(word);
+    let (why, todo) = if said("WRONGPASS")
+        || said("NOAUTH")
+        || error.kind() == ErrorKind::AuthenticationFailed
+    {
+        (
+            "the password or user is refused",
+            "correct it in REDIS_URL; after a rotation restart the bot",
+        )
+    } else if error.kind() == ErrorKind::InvalidClientConfig {
+        (
+            "the address cannot be read",
+            "takes redis://[user:password@]host:port/number or rediss://…",
+        )
+    } else if said("OOM") {
+        ("redis is full and evicts nothing", "give it more maxmemory; this box goes on by itself")
+    } else if said("READONLY") || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
+        ("this is a read-only replica", "name the master in REDIS_URL")
+    } else if said("DB index is out of range") {
+        ("redis has no database of this number", "take another number at the end of REDIS_URL")
+    } else if said("NOPERM") {
+        ("the user may not run what is needed", "grant it ~svs-bot:* +@all -@dangerous +info")
+    } else if said("WRONGTYPE") {
+        ("a key of svs-bot: is in use by another program", "take another database number")
+    } else if said("LOADING") {
+        ("redis is still loading its data", "nothing: it is tried again")
+    } else if said("MISCONF") {
+        ("redis cannot write its data to disk and refuses", "look at its disk and its log")
+    } else if said("NOSCRIPT") {
+        ("the scripts were flushed", "nothing: they are loaded again")
+    } else if said("MOVED") || said("CROSSSLOT") {
+        ("this is a redis cluster", "take a single redis: a cluster is not supported")
+    } else if detail.contains("ertificate") || detail.contains("nvalidContentType") {
+        ("TLS fails", "check the certificate, TLS_CA_FILE, and rediss:// against redis://")
+    } else if error.is_timeout() {
+        ("no reply in time", "look at redis, the network, and rediss:// against redis://")
+    } else if error.is_io_error() {
+        ("not reachable", "look at redis and the network; this box goes on by itself")
+    } else {
+        ("redis refuses", "look at its log")
+    };
+    let word = if code.is_empty() { String::new() } else { format!(" ({code})") };
+    format!("redis: {why}{word}: {todo}")
+}
