@@ -5,9 +5,12 @@
 
 use std::sync::atomic::Ordering;
 use svs_bot::config::{Config, ReplyFormat, StreamSetting};
+use svs_bot::daemon::event::SendFailure;
 use svs_bot::store::outbox::Kind;
+use svs_bot::types::DAY_MS;
 use svs_bot::types::model::ModelFailure;
 use svs_bot::wire::telegram::TelegramError;
+use svs_bot::wire::{NetError, NetErrorKind};
 
 #[path = "support/bench.rs"]
 mod bench;
@@ -154,6 +157,45 @@ fn what_waits_behind_a_refused_rich_message_comes_after_all_parts_of_its_html() 
     let job = bench.asked().unwrap();
     bench.answers(job.inbox, Ok("**more**"));
     assert_eq!(bench.sending().unwrap().what.kind, Kind::Send);
+}
+
+#[test]
+fn an_answer_is_given_up_after_a_day_of_tries_and_not_because_the_clock_leapt() {
+    let cut = || {
+        SendFailure::Net(NetError {
+            maybe_done: false,
+            kind: NetErrorKind::Cut,
+            text: "cut".to_owned(),
+        })
+    };
+    // (the clock's leap, tries that fail after it, whether it is said in the end)
+    for (leap_ms, failures, is_said) in
+        [(0, 3, true), (3 * DAY_MS, 1, true), (40 * DAY_MS, 50, true), (0, 900, false)]
+    {
+        let mut bench = Bench::start(|_| {});
+        bench.says("tell me");
+        let job = bench.asked().unwrap();
+        bench.answers(job.inbox, Ok("told"));
+        let first = bench.sending().unwrap();
+        bench.fails(first, cut());
+        bench.after(leap_ms);
+        let mut left = failures;
+        let mut said = Vec::new();
+        for _ in 0..2 * failures + 9 {
+            bench.after(2 * 60_000);
+            let Some(sending) = bench.sending() else { continue };
+            if left == 0 {
+                said.push(sending.what.text.clone());
+                bench.sent(sending, Ok(()));
+            } else {
+                left -= 1;
+                bench.fails(sending, cut());
+            }
+        }
+        assert_eq!(!said.is_empty(), is_said, "leap {leap_ms}, {failures} failures");
+        let parked = "SELECT count(*) FROM outbox_parked";
+        assert_eq!(bench.number(parked), i64::from(!is_said), "leap {leap_ms}");
+    }
 }
 
 #[test]

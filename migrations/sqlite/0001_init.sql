@@ -1,6 +1,6 @@
 -- Everything the bot must not forget. Times are Unix milliseconds, UTC. Flags are 0 or 1.
 
--- Single facts by name: 'bot_id', 'next_offset', 'install_id', 'remote_base', 'remote_next', …
+-- Single facts by name: 'migrated_by' (the program that made this schema), 'bot_id', 'next_offset', 'install_id', 'remote_base', 'remote_next', …
 CREATE TABLE meta (
   key   TEXT PRIMARY KEY,
   value TEXT NOT NULL

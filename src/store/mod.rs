@@ -9,6 +9,7 @@ pub mod inbox;
 pub mod lease;
 pub mod ledger;
 pub mod meta;
+pub mod migrate;
 pub mod names;
 pub mod outbox;
 pub mod people;
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 
 /// File name inside the data directory (contract §1).
 pub const FILE_NAME: &str = "svs-bot.db";
+/// The log beside [`FILE_NAME`]; the last connection that closes takes it away.
+const LOG_NAME: &str = "svs-bot.db-wal";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Page cache: negative = KiB.
@@ -35,10 +38,8 @@ const RARE_CHECKPOINT_PAGES: i64 = 4_000;
 /// Prepared statements kept; the loop uses about a hundred, and one that falls out is parsed and planned
 /// again at each use (about a seventh of a profile's samples under load when there was room for 64).
 const STATEMENTS_MAX: usize = 160;
-
-/// Append-only: (name, statements). A number once released never changes.
-pub const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_init", include_str!("../../migrations/sqlite/0001_init.sql"))];
+/// This program, as databases are told of it.
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the database did not do what was asked.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub enum StoreError {
         found: usize,
         /// The newest schema this program knows.
         known: usize,
+        /// The program that brought it there, where the database says so: this one or a later one is needed.
+        by: Option<String>,
     },
     /// No such database yet.
     Missing(PathBuf),
@@ -65,9 +68,13 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Newer { found, known } => write!(
+            Self::Newer { found, known, by: Some(by) } => write!(
                 f,
-                "database: its schema is {found} and this program knows {known}: install the newer svs-bot again or restore a backup"
+                "database: newer than this program: it is of svs-bot {by} (schema {found}), this is svs-bot {PROGRAM} (schema {known}): install svs-bot {by} or newer, or restore a backup of before"
+            ),
+            Self::Newer { found, known, by: None } => write!(
+                f,
+                "database: newer than this program: its schema is {found}, and svs-bot {PROGRAM} knows {known}: install the newer svs-bot again, or restore a backup of before"
             ),
             Self::Missing(path) => {
                 write!(f, "database: {} does not exist: start `svs-bot run` once", path.display())
@@ -169,11 +176,12 @@ impl Store {
         let path = dir.join(FILE_NAME);
         private::tighten(dir);
         private::make(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
+        let has_log = std::fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0);
         let db = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        Self::prepare(db)
+        Self::prepare(db, has_log)
     }
 
     /// Opens an existing database for a command beside the daemon; never creates one.
@@ -212,17 +220,20 @@ impl Store {
     /// # Errors
     /// As SQLite says.
     pub fn in_memory() -> Result<Self> {
-        Self::prepare(Connection::open_in_memory()?)
+        Self::prepare(Connection::open_in_memory()?, false)
     }
 
-    fn prepare(mut db: Connection) -> Result<Self> {
+    fn prepare(mut db: Connection, has_log: bool) -> Result<Self> {
         db.busy_timeout(std::time::Duration::from_millis(BUSY_TIMEOUT_MS))?;
         db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         // SQLite otherwise plans a statement anew whenever another value is bound that its planner had looked
         // at, as that of a LIMIT: two fifths of all instructions of an answer were spent on that.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // A newer database is refused before anything is changed, the journal mode included.
-        check_version(&db)?;
+        // A newer database is refused before anything is changed: the journal mode stays, and so does its log, which
+        // the last connection otherwise works in when it closes.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_log)?;
+        migrate::check(&db)?;
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "NORMAL")?;
         db.pragma_update(None, "foreign_keys", true)?;
@@ -230,7 +241,7 @@ impl Store {
         db.pragma_update(None, "secure_delete", true)?;
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
-        migrate(&mut db)?;
+        migrate::up(&mut db, migrate::MIGRATIONS, PROGRAM)?;
         Ok(Self { db, durability: Durability::Process })
     }
 
@@ -316,26 +327,5 @@ impl Store {
         work: impl FnOnce(&Connection) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         work(&self.db)
-    }
-}
-
-fn check_version(db: &Connection) -> Result<usize> {
-    let found: u32 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let found = found as usize;
-    if found > MIGRATIONS.len() {
-        return Err(StoreError::Newer { found, known: MIGRATIONS.len() });
-    }
-    Ok(found)
-}
-
-fn migrate(db: &mut Connection) -> Result<()> {
-    loop {
-        // Begun as a writer before the version is read: two programs may start at once.
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version = check_version(&tx)?;
-        let Some((_, sql)) = MIGRATIONS.get(version) else { return Ok(()) };
-        tx.execute_batch(sql)?;
-        tx.pragma_update(None, "user_version", u32::try_from(version + 1).unwrap_or(u32::MAX))?;
-        tx.commit()?;
     }
 }

@@ -3,7 +3,9 @@
 //! Invariant: killed anywhere, the next start finds either the damaged file in its place, or the saved
 //! one whole under `svs-bot.db.saved`.
 
-use super::{FILE_NAME, MIGRATIONS, Result, Store, StoreError, blames_data, meta, names, private};
+use super::{
+    FILE_NAME, LOG_NAME, Result, Store, StoreError, blames_data, meta, migrate, names, private,
+};
 use crate::types::{Now, SECOND_MS};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use std::fs;
@@ -12,8 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// What was saved, until it takes the place of the damaged file.
 const SAVED_NAME: &str = "svs-bot.db.saved";
-/// The log beside [`FILE_NAME`].
-const LOG_NAME: &str = "svs-bot.db-wal";
 /// Begins the name of a damaged database; its end is the second of the Unix clock.
 const DAMAGED_NAME: &str = "svs-bot.db.damaged";
 /// Beside a database that was found damaged while it was used.
@@ -183,10 +183,7 @@ fn copy(from: &Path, to: &Path, dice: u64) -> Result<(u64, Vec<String>)> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     let tx = new.transaction()?;
-    for (_, sql) in MIGRATIONS {
-        tx.execute_batch(sql)?;
-    }
-    tx.pragma_update(None, "user_version", u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX))?;
+    migrate::make(&tx)?;
     let mut rows = 0;
     let mut torn = Vec::new();
     for table in texts(&tx, "SELECT name FROM sqlite_schema WHERE type = 'table'")? {

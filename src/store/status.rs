@@ -3,10 +3,7 @@
 //! May not: judge; hold secrets.
 //! Invariant: every query is bounded or walks an index of unfinished work only.
 
-use super::{
-    FILE_NAME, MIGRATIONS, Result, Store, StoreError, check_version, inbox, ledger, meta, outbox,
-    people,
-};
+use super::{FILE_NAME, Result, Store, StoreError, inbox, ledger, meta, migrate, outbox, people};
 use crate::engine::keypool::LedgerRows;
 use crate::types::status::{
     Counts, Hour, SqliteMemory, Status, SyncLine, TroubleLine, VipLine, WEEK_HOURS,
@@ -142,7 +139,7 @@ impl Store {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&path, flags)?;
         db.busy_timeout(std::time::Duration::from_millis(super::BUSY_TIMEOUT_MS))?;
-        if check_version(&db)? < MIGRATIONS.len() {
+        if migrate::check(&db)? < migrate::MIGRATIONS.len() {
             // Made by an older program and not opened by this one yet.
             return Err(StoreError::Missing(path));
         }
@@ -219,7 +216,7 @@ impl Store {
         let newest_us: i64 =
             db.query_row("SELECT coalesce(max(created_us), 0) FROM history", [], |row| row.get(0))?;
         Ok(Health {
-            schema: check_version(db)?,
+            schema: migrate::check(db)?,
             bytes,
             was_read,
             damage: (found != "ok").then_some(found),

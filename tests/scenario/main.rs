@@ -15,5 +15,6 @@ mod poison;
 mod process;
 mod roles;
 mod telegram_faults;
+mod upgrade;
 mod webhook;
 mod world;

@@ -345,6 +345,36 @@ impl Witness {
         }
         Ok(())
     }
+
+    /// Nothing is left to ask, to say or to bring to Supabase.
+    pub fn nothing_waits(&self, core: &Core) -> Result<bool, String> {
+        for sql in [
+            "SELECT count(*) FROM inbox WHERE state IN (1, 2)",
+            "SELECT count(*) FROM outbox",
+            "SELECT count(*) FROM history WHERE sync IN (0, 1)",
+            "SELECT count(*) FROM registry WHERE sync = 0",
+        ] {
+            if count(core, sql, &[])? != 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    pub fn unrest(&self, core: &Core) -> String {
+        let of = |sql| count(core, sql, &[]).unwrap_or(-1);
+        format!(
+            "{} questions ({} heads to take, due {}), {} messages (due {}), {} rows of history, {} of the registry; in hand {:?}",
+            of("SELECT count(*) FROM inbox WHERE state IN (1, 2)"),
+            of("SELECT count(*) FROM inbox WHERE state = 1 AND head = 1"),
+            of("SELECT min(due_ms) FROM inbox WHERE state = 1 AND head = 1"),
+            of("SELECT count(*) FROM outbox"),
+            of("SELECT min(due_ms) FROM outbox WHERE state = 0 AND head = 1"),
+            of("SELECT count(*) FROM history WHERE sync IN (0, 1)"),
+            of("SELECT count(*) FROM registry WHERE sync = 0"),
+            core.in_hand()
+        )
+    }
 }
 
 impl Question {

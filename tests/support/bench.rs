@@ -237,6 +237,16 @@ impl Bench {
         self.turn([Event::Sent { sending: Box::new(sending), result, took_ms: 50 }]);
     }
 
+    /// The message does not get through.
+    pub(crate) fn fails(&mut self, sending: Sending, failure: SendFailure) {
+        self.turn([Event::Sent { sending: Box::new(sending), result: Err(failure), took_ms: 50 }]);
+    }
+
+    /// One number out of the database.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        self.core.store.read(|db| db.query_row(sql, [], |row| row.get(0))).unwrap()
+    }
+
     /// One round: a question, answered and sent.
     pub(crate) fn round(&mut self, n: usize) -> AskJob {
         self.says(&format!("question {n}"));

@@ -15,6 +15,9 @@ const RETRY_MS_MIN: i64 = SECOND_MS;
 const RETRY_MS_MAX: i64 = 2 * MINUTE_MS;
 /// A part that Telegram has not taken by then is of no use to anybody.
 const AGE_MS_MAX: i64 = 24 * HOUR_MS;
+/// Nor is it given up before so many tries, some two hours of them: a clock leaps, and a machine is off for days,
+/// while nothing is tried at all.
+const AGED_ATTEMPTS_MIN: u32 = 64;
 /// Refusals for which no rule is known are repeated this often before the row is set aside.
 const UNKNOWN_ATTEMPTS_MAX: u32 = 8;
 
@@ -228,7 +231,7 @@ fn refuses_rich(error: &TelegramError) -> bool {
 }
 
 fn later_or_park(sending: &Sending, now: Now, why: &str) -> Next {
-    if now.unix_ms - sending.created_ms > AGE_MS_MAX {
+    if now.unix_ms - sending.created_ms > AGE_MS_MAX && sending.attempts >= AGED_ATTEMPTS_MIN {
         return Next::Park(why.to_owned());
     }
     Next::Later((RETRY_MS_MIN << sending.attempts.saturating_sub(1).min(16)).min(RETRY_MS_MAX))

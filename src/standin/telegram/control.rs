@@ -14,7 +14,7 @@ use super::text::spans_data;
 use super::{Data, Inner, map};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest `wait`.
 const WAIT_MS_MAX: u64 = 600_000;
@@ -38,26 +38,38 @@ impl Inner {
     }
 
     fn control_push(&self, body: &[u8], every_us: Option<&str>) -> Reply {
-        let every = every_us.and_then(|text| text.parse().ok()).map(Duration::from_micros);
-        let (begun, begun_ms) = (Instant::now(), (self.options.clock)());
+        let every_us: Option<i64> = every_us.and_then(|text| text.parse().ok());
+        let begun_ms = (self.options.clock)();
         let mut ids = Vec::new();
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-            if let Some(every) = every {
+            if let Some(every_us) = every_us {
                 // From the beginning, so that one that is late makes the next no later.
-                let due = every.saturating_mul(u32::try_from(ids.len()).unwrap_or(u32::MAX));
-                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+                let number = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+                self.wait_until(begun_ms + (number.saturating_mul(every_us) + 999) / 1_000);
             }
             match lock(&self.state).push_line(line) {
                 Ok(id) => ids.push(id.map_or(Data::Null, Data::from)),
                 Err(why) => return Reply::json(400, map([("error", why.into())]).render()),
             }
-            if every.is_some() {
+            if every_us.is_some() {
                 self.changed.notify_all();
             }
         }
         self.changed.notify_all();
         let told = map([("update_ids", ids.into()), ("begun_ms", begun_ms.into())]);
         Reply::json(200, told.render())
+    }
+
+    fn wait_until(&self, due_ms: i64) {
+        let mut state = lock(&self.state);
+        while let Ok(left_ms @ 1..) = u64::try_from(due_ms - (self.options.clock)()) {
+            if state.ending {
+                return;
+            }
+            let wait = Duration::from_millis(left_ms);
+            let woken = self.changed.wait_timeout(state, wait);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     fn control_named(&self, name: &str, asked: &Data) -> Option<Data> {
