@@ -30,24 +30,24 @@ pub fn quote(out: &mut String, text: &str) {
 fn next_escape(bytes: &[u8]) -> Option<usize> {
     let (words, tail) = bytes.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        if may_hold_escape(u64::from_le_bytes(*word))
-            && let Some(inside) = word.iter().position(|byte| may_need_escape(*byte))
-        {
-            return Some(at * 8 + inside);
+        let found = escapes_in(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
         }
     }
     let inside = tail.iter().position(|byte| may_need_escape(*byte))?;
     Some(words.len() * 8 + inside)
 }
 
-/// Whether one of eight bytes [`may_need_escape`]; now and then true where none does, never false where one does.
-fn may_hold_escape(word: u64) -> bool {
+/// The high bit of the first of eight bytes that [`may_need_escape`], the lowest being the first; bits above it
+/// mean nothing, since a byte that is found borrows from the next. 0 where there is none.
+fn escapes_in(word: u64) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // The high bit of each byte of `value` that is smaller than `than`, which is at most 128.
+    // Bytes of `value` that are smaller than `than`, which is at most 128.
     let below = |value: u64, than: u64| value.wrapping_sub(ONES * than) & !value & HIGH;
     let is = |byte: u64| below(word ^ (ONES * byte), 1);
-    below(word, 0x20) | is(0x22) | is(0x5c) | is(0x7f) | is(0xe2) != 0
+    below(word, 0x20) | is(0x22) | is(0x5c) | is(0x7f) | is(0xe2)
 }
 
 /// Appends a whole number.
