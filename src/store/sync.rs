@@ -14,7 +14,8 @@ use rusqlite::{OptionalExtension, Row, params};
 pub use rusqlite::Connection as Db;
 
 pub use super::lease::{
-    Lease, end_daemon_lease, end_lease, holder_name, holder_process, lease_holder, take_lease,
+    Lease, end_daemon_lease, end_lease, holder_name, holder_process, holder_shown, lease_holder,
+    take_lease,
 };
 
 /// The two tables that are synchronised.
