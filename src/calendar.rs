@@ -59,8 +59,34 @@ pub fn rfc3339(unix_ms: UnixMs) -> String {
 
 /// The same with microseconds, as `chat_history.created_at` carries it: `2026-01-31T08:05:09.120456Z`.
 pub fn rfc3339_us(unix_us: i64) -> String {
+    let mut text = String::with_capacity(WALL_US.len() + 1);
+    push_wall_us(&mut text, unix_us);
+    text.push('Z');
+    text
+}
+
+/// What the wall clock of UTC shows, digit by digit: [`push_wall_us`].
+const WALL_US: [u8; 26] = *b"0000-00-00T00:00:00.000000";
+
+/// Appends what the wall clock of UTC shows, without a zone: `2026-01-31T08:05:09.120456`. Each row that is
+/// synchronised bears such a time, so it costs no formatting.
+pub fn push_wall_us(out: &mut String, unix_us: i64) {
     let (second, us) = split(unix_us, SECOND_US);
-    format!("{}.{us:06}Z", seconds_text(second))
+    let Date { year, month, day } = date_from_days(second.div_euclid(DAY_S));
+    let of_day = second.rem_euclid(DAY_S);
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    let mut text = WALL_US;
+    let mut places = text.iter_mut().rev();
+    let numbers = [(us, 6), (second, 2), (minute, 2), (hour, 2), (day, 2), (month, 2), (year, 4)];
+    for (mut number, width) in numbers {
+        for place in places.by_ref().take(width) {
+            *place = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+        }
+        // What stands between two numbers.
+        places.next();
+    }
+    out.push_str(std::str::from_utf8(&text).unwrap_or_default());
 }
 
 /// The instant of an RFC 3339 text, which must name its zone; digits past the millisecond are cut.

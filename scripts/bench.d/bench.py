@@ -275,10 +275,29 @@ def sync():
     return sync_bench.measure(Row, 10_000 if QUICK else 100_000, RUNS)
 
 
-def transfer():
-    """14: rows a second and memory of import from each source, and of export"""
+def transferred(kind):
     import transfer_bench
-    return transfer_bench.measure(Row, (10_000, 30_000) if QUICK else (100_000, 300_000, 1_000_000))
+    return transfer_bench.measure(Row, (10_000, 30_000) if QUICK else (100_000, 300_000, 1_000_000), kind)
+
+
+def import_jsonl():
+    """14: CPU a row and memory of import from JSON lines, and of export"""
+    return transferred("jsonl")
+
+
+def import_copy():
+    """14: the same from a pg_dump with COPY"""
+    return transferred("pgdump, COPY")
+
+
+def import_inserts():
+    """14: the same from a pg_dump made with --inserts"""
+    return transferred("pgdump, --inserts")
+
+
+def import_supabase():
+    """14: the same from the real PostgREST"""
+    return transferred("supabase")
 
 
 def markdown():
@@ -311,7 +330,7 @@ def grown():
     return growth_bench.measure(Row, QUICK)
 
 
-ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, instructions, grown, sync, transfer, markdown, media, showing]
+ALL = [size, start, idle, in_flight, many_chats, growth, compared, latency, five, fsyncs, request, crates, instructions, grown, sync, import_jsonl, import_copy, import_inserts, import_supabase, markdown, media, showing]
 
 
 def write(text, marks=MARKS):
@@ -338,7 +357,7 @@ def main():
         return counted.profile()
     if options.list:
         for it in ALL:
-            print(f"{it.__name__:12} {it.__doc__}")
+            print(f"{it.__name__:15} {it.__doc__}")
         return 0
     WRITE = options.write
     QUICK, RUNS = options.quick, 1 if options.quick else options.runs

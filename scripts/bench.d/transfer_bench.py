@@ -84,21 +84,18 @@ def used_us(before, rows):
     return tuple((now - then) / rows * 1e6 for now, then in zip(cpu_s(), before))
 
 
-def from_files(row, sizes):
-    rows = []
-    for kind in FILES:
-        found = []
-        for count in sizes:
-            folder = pathlib.Path(tempfile.mkdtemp(prefix="svs-bot-bench-"))
-            try:
-                took, idle, peak, used = through_fifo(folder, folder / "data", kind, count)
-                found.append((count, count / took, idle, peak, used))
-                if kind == "jsonl" and count == sizes[-1]:
-                    rows += export(row, folder, count)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        rows += told(row, f"import {kind}", found)
-    return rows
+def from_file(row, sizes, kind):
+    found, exported = [], []
+    for count in sizes:
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="svs-bot-bench-"))
+        try:
+            took, idle, peak, used = through_fifo(folder, folder / "data", kind, count)
+            found.append((count, count / took, idle, peak, used))
+            if kind == "jsonl" and count == sizes[-1]:
+                exported = export(row, folder, count)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return told(row, f"import {kind}", found) + exported
 
 
 def told(row, name, found):
@@ -149,5 +146,5 @@ def from_supabase(row, sizes):
     return told(row, "import supabase", found)
 
 
-def measure(row, sizes):
-    return from_files(row, sizes) + from_supabase(row, sizes)
+def measure(row, sizes, kind):
+    return from_supabase(row, sizes) if kind == "supabase" else from_file(row, sizes, kind)

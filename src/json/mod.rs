@@ -12,7 +12,7 @@ mod write;
 pub use member::member_number;
 pub use page::{Element, PageError, PageSplitter};
 pub use pick::{pick, picked_i64};
-pub use write::{Array, Object, quote};
+pub use write::{Array, Object, integer, quote};
 
 use std::fmt;
 use tinyjson::JsonValue;

@@ -10,7 +10,7 @@ pub fn quote(out: &mut String, text: &str) {
     let mut rest = text;
     // Bytes and not characters are looked at: nearly all of them are copied in long runs.
     while let Some((plain, tail)) =
-        rest.bytes().position(may_need_escape).and_then(|at| rest.split_at_checked(at))
+        next_escape(rest.as_bytes()).and_then(|at| rest.split_at_checked(at))
     {
         out.push_str(plain);
         let mut chars = tail.chars();
@@ -23,6 +23,50 @@ pub fn quote(out: &mut String, text: &str) {
     }
     out.push_str(rest);
     out.push('"');
+}
+
+/// Where the first byte stands that [`may_need_escape`]. Eight are looked at together: texts are long, and a
+/// synchronisation writes all of them.
+fn next_escape(bytes: &[u8]) -> Option<usize> {
+    let (words, tail) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let found = escapes_in(u64::from_le_bytes(*word));
+        if found != 0 {
+            return Some(at * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let inside = tail.iter().position(|byte| may_need_escape(*byte))?;
+    Some(words.len() * 8 + inside)
+}
+
+/// The high bit of the first of eight bytes that [`may_need_escape`], the lowest being the first; bits above it
+/// mean nothing, since a byte that is found borrows from the next. 0 where there is none.
+fn escapes_in(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // Bytes of `value` that are smaller than `than`, which is at most 128.
+    let below = |value: u64, than: u64| value.wrapping_sub(ONES * than) & !value & HIGH;
+    let is = |byte: u64| below(word ^ (ONES * byte), 1);
+    below(word, 0x20) | is(0x22) | is(0x5c) | is(0x7f) | is(0xe2)
+}
+
+/// Appends a whole number.
+pub fn integer(out: &mut String, number: i64) {
+    let mut digits = [b'0'; 20];
+    let (mut left, mut count) = (number.unsigned_abs(), 0);
+    for place in digits.iter_mut().rev() {
+        *place = b'0' + u8::try_from(left % 10).unwrap_or(0);
+        left /= 10;
+        count += 1;
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        out.push('-');
+    }
+    let digits = digits.get(digits.len() - count..).unwrap_or_default();
+    out.push_str(std::str::from_utf8(digits).unwrap_or_default());
 }
 
 /// Whether a character that [`needs_escape`] may begin with this byte; 0xE2 begins the line ends of JavaScript.
@@ -85,8 +129,7 @@ impl<'a> Object<'a> {
     }
     /// A whole number.
     pub fn int(&mut self, name: &str, value: i64) -> &mut Self {
-        // Writing to a String cannot fail.
-        let _ = write!(self.name(name), "{value}");
+        integer(self.name(name), value);
         self
     }
     /// True or false.
@@ -193,6 +236,29 @@ mod tests {
                 let value = crate::json::parse(out.as_bytes()).unwrap();
                 assert_eq!(value.root().str(), Some(text.as_str()), "{:x}", u32::from(c));
             }
+        }
+    }
+
+    #[test]
+    fn what_needs_an_escape_is_seen_wherever_it_stands() {
+        for odd in 0..=u8::MAX {
+            for fill in [b'a', 0x80, 0xe3, 0xff, 0x23, 0x21, odd ^ 1] {
+                for at in 0..19 {
+                    let mut bytes = [fill; 19];
+                    bytes[at] = odd;
+                    let wanted = bytes.iter().position(|byte| may_need_escape(*byte));
+                    assert_eq!(next_escape(&bytes), wanted, "{odd:x} at {at} among {fill:x}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whole_numbers_are_written_as_rust_writes_them() {
+        for number in [0, 7, -7, 10, -1_000, 4_503_599_627_370_497, i64::MAX, i64::MIN] {
+            let mut out = String::new();
+            integer(&mut out, number);
+            assert_eq!(out, number.to_string());
         }
     }
 

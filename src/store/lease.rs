@@ -70,6 +70,12 @@ pub fn holder_process(name: &str) -> Option<u32> {
     name.split(' ').nth(1)?.parse().ok()
 }
 
+/// A [`holder_name`] for people: without its draw.
+pub fn holder_shown(name: &str) -> &str {
+    let draw = name.match_indices(' ').nth(1);
+    draw.and_then(|(at, _)| name.get(..at)).unwrap_or(name)
+}
+
 /// Takes the lease from a daemon. For its successor, which holds the directory's lock: that daemon has ended.
 ///
 /// # Errors
@@ -109,6 +115,7 @@ mod tests {
         let ask = |holder: &str| take_lease(&store.db, holder, 1_000, 200, 100).unwrap();
         let (first, second) = (holder_name("daemon", 1, 7), holder_name("daemon", 1, 8));
         assert_eq!((holder_process(&first), holder_process("daemon")), (Some(1), None));
+        assert_eq!((holder_shown(&first), holder_shown("sync 7")), ("daemon 1", "sync 7"));
         assert_eq!(ask(&first), Lease::Taken { until_ms: 1_200 });
         assert_eq!(ask(&first), Lease::Kept { until_ms: 1_200 });
         assert_eq!(ask(&second), Lease::Others(first));

@@ -14,7 +14,8 @@ use rusqlite::{OptionalExtension, Row, params};
 pub use rusqlite::Connection as Db;
 
 pub use super::lease::{
-    Lease, end_daemon_lease, end_lease, holder_name, holder_process, lease_holder, take_lease,
+    Lease, end_daemon_lease, end_lease, holder_name, holder_process, holder_shown, lease_holder,
+    take_lease,
 };
 
 /// The two tables that are synchronised.
@@ -165,8 +166,9 @@ pub const ROWS_MAX: usize = 5_000;
 pub fn history_sent(db: &Db, rows: &[Claimed]) -> Result<()> {
     let mut set = db.prepare_cached(
         // NOT INDEXED: the index of what is unsent changes under the statement, so it would first collect
-        // what it finds there; by the table it changes each row as it comes.
-        "UPDATE history NOT INDEXED SET sync = 2, remote_id = id + ?3
+        // what it finds there; by the table it changes each row as it comes. OR FAIL: what fails takes the whole
+        // transaction along, so no copy of each page is kept for taking back the statement alone.
+        "UPDATE OR FAIL history NOT INDEXED SET sync = 2, remote_id = id + ?3
           WHERE id BETWEEN ?1 AND ?2 AND sync IN (0, 1)",
     )?;
     // Rows that follow one another without a gap, and so do their ids there, are one statement.

@@ -332,7 +332,9 @@ impl SyncRun {
             Lease::Kept { until_ms } => (Hold::Kept, until_ms),
             Lease::Taken { until_ms } if self.lease_until_ms == 0 => (Hold::Kept, until_ms),
             Lease::Taken { until_ms } => (Hold::Anew, until_ms),
-            Lease::Others(other) => (Hold::Others(other), self.lease_until_ms),
+            Lease::Others(other) => {
+                (Hold::Others(rows::holder_shown(&other).to_owned()), self.lease_until_ms)
+            }
         };
         self.lease_until_ms = until_ms;
         if hold != Hold::Kept {

@@ -63,7 +63,7 @@ enum Inside {
     /// COPY of a table of ours, or of another (`None`).
     Copy(Option<(&'static str, Columns)>),
     /// An INSERT that goes on in the next line.
-    Insert(String),
+    Insert(Statement),
     /// CREATE TABLE of ours: its columns, so far.
     Create(&'static str, Vec<String>),
 }
@@ -99,8 +99,8 @@ impl Dump {
                 Inside::Copy(Some((table, columns)))
             }
             Inside::Insert(mut statement) => {
-                statement.push('\n');
-                statement.push_str(line);
+                statement.add("\n");
+                statement.add(line);
                 self.insert(statement, on)?
             }
             Inside::Create(table, mut columns) => {
@@ -151,7 +151,9 @@ impl Dump {
         if let Some(rest) = line.strip_prefix("INSERT INTO ") {
             // Other tables' INSERTs are read as well: their strings may span lines.
             self.seen |= table_of(rest).is_some();
-            return self.insert(line.to_owned(), on);
+            let mut statement = Statement::default();
+            statement.add(line);
+            return self.insert(statement, on);
         }
         if let Some(rest) = line.strip_prefix("CREATE TABLE ")
             && let Some(table) = table_of(rest.trim_start_matches("IF NOT EXISTS "))
@@ -171,13 +173,18 @@ impl Dump {
         Ok(Inside::Nothing)
     }
 
-    fn insert(&mut self, statement: String, on: &mut dyn FnMut(DumpRow)) -> Result<Inside, String> {
-        if !is_ended(&statement) {
-            if statement.len() > STATEMENT_BYTES_MAX {
+    fn insert(
+        &mut self,
+        statement: Statement,
+        on: &mut dyn FnMut(DumpRow),
+    ) -> Result<Inside, String> {
+        if !statement.is_ended() {
+            if statement.text.len() > STATEMENT_BYTES_MAX {
                 return Err(format!("line {}: a statement without an end", self.line));
             }
             return Ok(Inside::Insert(statement));
         }
+        let statement = statement.text;
         let rest = statement.trim_start_matches("INSERT INTO ");
         let Some(table) = table_of(rest) else { return Ok(Inside::Nothing) };
         let wrong = || format!("line {}: an INSERT that cannot be read", self.line);
@@ -257,36 +264,57 @@ fn copy_value(field: &str) -> Option<String> {
     Some(out)
 }
 
-/// Whether a statement's last `;` stands outside of every string.
-fn is_ended(statement: &str) -> bool {
-    if !statement.trim_end().ends_with(';') {
-        return false;
-    }
-    let mut rest = statement;
-    // Bounded: every turn takes a string off.
-    while let Some((before, from)) = rest.split_once('\'') {
-        let escapes = before.ends_with('E');
-        match string_end(from, escapes) {
-            Some(after) => rest = after,
-            None => return false,
+/// A statement that is read line by line; each byte is looked at once, however many lines a text has.
+#[derive(Debug, Default)]
+struct Statement {
+    text: String,
+    /// Inside a string, and whether that has escapes.
+    string: Option<bool>,
+}
+
+impl Statement {
+    /// Adds a whole line, or the end of one.
+    fn add(&mut self, part: &str) {
+        let mut rest = part;
+        // Bounded: every turn takes a part of the line off.
+        while !rest.is_empty() {
+            match self.string {
+                None => {
+                    let Some((before, from)) = rest.split_once('\'') else { break };
+                    (self.string, rest) = (Some(before.ends_with('E')), from);
+                }
+                Some(escapes) => {
+                    let Some(after) = string_end(rest, escapes) else { break };
+                    (self.string, rest) = (None, after);
+                }
+            }
         }
+        self.text.push_str(part);
     }
-    true
+    /// Whether its last `;` stands outside of every string.
+    fn is_ended(&self) -> bool {
+        self.string.is_none() && self.text.trim_end().ends_with(';')
+    }
 }
 
 /// What follows the string that began before `text`; none when it does not end.
 fn string_end(text: &str, escapes: bool) -> Option<&str> {
-    let bytes = text.as_bytes();
-    let mut at = 0;
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'\\' if escapes => at += 2,
-            b'\'' if bytes.get(at + 1) == Some(&b'\'') => at += 2,
-            b'\'' => return text.get(at + 1..),
-            _ => at += 1,
+    let mut rest = text;
+    // Bounded: every turn takes a quote or an escape off.
+    loop {
+        let at = if escapes { rest.find(['\'', '\\'])? } else { rest.find('\'')? };
+        let (_, found) = rest.split_at_checked(at)?;
+        let mut chars = found.chars();
+        if chars.next() == Some('\\') {
+            chars.next();
+            rest = chars.as_str();
+            continue;
+        }
+        match chars.as_str().strip_prefix('\'') {
+            Some(after) => rest = after,
+            None => return Some(chars.as_str()),
         }
     }
-    None
 }
 
 /// `(a, 'b', NULL)` and what follows it.

@@ -1,7 +1,8 @@
 """Cases of `scripts/test.d/supabase.py`: odd texts, tables that are not what they should be, policies, cron."""
-import json, pathlib
+import json, pathlib, subprocess, time
 
-from peers import jwt
+from peers import READY_S, jwt
+from standin import TOKEN, StandIn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 OWN_IDS = "alter table chat_history alter id drop default; alter table chat_history alter id add generated always as identity;"
@@ -150,4 +151,51 @@ def cron_hears_nothing_unless_it_must(w, _):
     w.same()
 
 
-CASES = [halves_and_long_names, policies, the_other_table_is_odd, registrations_take_too_long, a_trigger_swallows_rows, cron_hears_nothing_unless_it_must]
+def daemon_and_cron_share_a_lease(w, _):
+    """The daemon at its own pace and `sync` beside it; killed with a request under way it leaves nobody waiting for its lease."""
+    left = lambda: w.db.execute("select (select count(*) from history where sync != 2) + (select count(*) from registry where sync != 2)").fetchone()[0]
+
+    def until(what, look):
+        end = time.monotonic() + READY_S
+        while not look():
+            assert time.monotonic() < end, what
+            time.sleep(0.05)
+
+    def daemon():
+        settings = {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_API_URL": it.telegram, "GEMINI_API_URL": it.gemini, "HTTP_ADDR": "off",
+                    "SYNC_INTERVAL": "1s", "SYNC_BATCH_ROWS": "20"}
+        return subprocess.Popen([str(w.binary), "run", "--data-dir", str(w.data)], env={**w.env, **settings}, cwd=w.folder,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def kill_with_a_request_under_way(process):
+        w.gateway.fault = lambda *_: "hang"
+        first = len(w.gateway.log)
+        w.add(30)
+        until("the daemon sends nothing", lambda: len(w.gateway.log) > first)
+        process.kill()
+        process.wait()
+        w.gateway.fault = lambda *_: None
+        w.gateway.settle()
+    with StandIn("--unlimited") as it:
+        process = daemon()
+        try:
+            for turn in range(6):
+                w.add(200)
+                w.trigger(turn)
+                assert w.run("sync", "--json", code=None).returncode in (0, 75)
+            until("rows are left", lambda: left() == 0)
+            kill_with_a_request_under_way(process)
+            # Its successor has the lock of the directory, and need not wait for the lease, which lasts longer than this.
+            process = daemon()
+            until("the next daemon waits", lambda: left() == 0)
+            kill_with_a_request_under_way(process)
+            w.sync()
+            assert left() == 0
+        finally:
+            process.kill()
+            process.wait()
+    w.same()
+
+
+CASES = [halves_and_long_names, policies, the_other_table_is_odd, registrations_take_too_long, a_trigger_swallows_rows, cron_hears_nothing_unless_it_must,
+         daemon_and_cron_share_a_lease]

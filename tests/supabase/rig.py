@@ -25,6 +25,7 @@ class World:
         self.gateway.settle()
         self.gateway.fault = lambda *_: None
         self.gateway.log.clear()
+        self.gateway.met.clear()
         self.pg.sql("drop schema public cascade; create schema public;" + TABLES)
         self.reload()
         self.data = self.folder / f"data{self.case}"

@@ -119,10 +119,13 @@ impl State {
                 "sync: {row}: set aside; `svs-bot sync --retry-parked` tries it again"
             );
         }
-        let error = report.error.as_ref();
-        if report.held_by.is_none() {
-            status::note_sync(db, now.unix_ms, error.map(|trouble| trouble.text.as_str()))?;
+        if report.held_by.is_some() {
+            // Cron's `sync` is just doing it: that is no trouble, and says nothing of Supabase.
+            self.live.sync_due_ms = self.next_sync_ms(&Report::default(), now);
+            return Ok(());
         }
+        let error = report.error.as_ref();
+        status::note_sync(db, now.unix_ms, error.map(|trouble| trouble.text.as_str()))?;
         match error {
             Some(trouble) if self.sync_trouble != trouble.text => {
                 log::warn!(

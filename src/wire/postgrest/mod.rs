@@ -5,10 +5,10 @@
 pub mod fault;
 pub mod read;
 
-use crate::calendar::rfc3339_us;
+use crate::calendar::{push_wall_us, rfc3339_us};
 use crate::json;
 use crate::types::row::{HistoryRow, RegistryRow};
-use crate::types::{UnixMs, UserId};
+use crate::types::{ChatId, UnixMs, UserId};
 use crate::wire::{Method, Request};
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -138,14 +138,10 @@ pub fn swap_registry(row: &RegistryRow, was_null: bool) -> Request {
     path.push_str("&select=user_id,chat_id");
     let mut body = String::from("{");
     registry_words(&mut body, row);
-    push(
-        &mut body,
-        format_args!(
-            ",\"trigger_count\":{},\"last_triggered_at\":\"{}\"}}",
-            row.sending,
-            wall_clock(row.last_us)
-        ),
-    );
+    body.push_str(",\"trigger_count\":");
+    json::integer(&mut body, row.sending);
+    wall_clock(&mut body, "last_triggered_at", row.last_us);
+    body.push('}');
     request(Method::Patch, path, "return=representation", Some(body))
 }
 
@@ -227,9 +223,11 @@ fn push(out: &mut String, text: std::fmt::Arguments<'_>) {
 fn write_history(out: &mut String, row: &HistoryRow<'_>, id_column: bool) {
     out.push('{');
     if id_column {
-        push(out, format_args!("\"id\":{},", row.remote_id));
+        out.push_str("\"id\":");
+        json::integer(out, row.remote_id);
+        out.push(',');
     }
-    push(out, format_args!("\"chat_id\":{},\"user_id\":{}", row.chat, row.user));
+    place_of(out, row.chat, row.user);
     text_or_null(out, "username", row.username, NAME_CHARS_MAX);
     text_or_null(out, "message_text", row.message, usize::MAX);
     text_or_null(out, "response_text", row.response, usize::MAX);
@@ -239,14 +237,24 @@ fn write_history(out: &mut String, row: &HistoryRow<'_>, id_column: bool) {
         true => write_metadata(out, row.metadata),
         false => metadata_with_id(out, row.metadata, row.remote_id),
     }
-    push(out, format_args!(",\"created_at\":\"{}\"}}", wall_clock(row.created_us)));
+    wall_clock(out, "created_at", row.created_us);
+    out.push('}');
+}
+
+fn place_of(out: &mut String, chat: ChatId, user: UserId) {
+    out.push_str("\"chat_id\":");
+    json::integer(out, chat.0);
+    out.push_str(",\"user_id\":");
+    json::integer(out, user.0);
 }
 
 /// The wall clock of UTC: the column has no zone and would drop one (api-reference C5).
-fn wall_clock(unix_us: i64) -> String {
-    let mut text = rfc3339_us(unix_us);
-    text.truncate(text.trim_end_matches('Z').len());
-    text
+fn wall_clock(out: &mut String, name: &str, unix_us: i64) {
+    for part in [",\"", name, "\":\""] {
+        out.push_str(part);
+    }
+    push_wall_us(out, unix_us);
+    out.push('"');
 }
 
 fn metadata_with_id(out: &mut String, metadata: &str, id: i64) {
@@ -282,7 +290,7 @@ fn write_metadata(out: &mut String, metadata: &str) {
 }
 
 fn registry_words(out: &mut String, row: &RegistryRow) {
-    push(out, format_args!("\"user_id\":{},\"chat_id\":{}", row.user, row.chat));
+    place_of(out, row.chat, row.user);
     text_or_null(out, "username", row.username.as_deref(), NAME_CHARS_MAX);
     text_or_null(out, "first_name", row.first_name.as_deref(), NAME_CHARS_MAX);
     text_or_null(out, "triggered_by_keyword", row.keyword.as_deref(), WORD_CHARS_MAX);
@@ -291,14 +299,11 @@ fn registry_words(out: &mut String, row: &RegistryRow) {
 fn write_registry(out: &mut String, row: &RegistryRow, count: i64) {
     out.push('{');
     registry_words(out, row);
-    push(
-        out,
-        format_args!(
-            ",\"trigger_count\":{count},\"last_triggered_at\":\"{}\",\"created_at\":\"{}\"}}",
-            wall_clock(row.last_us),
-            wall_clock(row.created_us)
-        ),
-    );
+    out.push_str(",\"trigger_count\":");
+    json::integer(out, count);
+    wall_clock(out, "last_triggered_at", row.last_us);
+    wall_clock(out, "created_at", row.created_us);
+    out.push('}');
 }
 
 /// A text column as it is sent: cut to whole characters, without U+0000, which PostgreSQL cannot hold.
