@@ -18,8 +18,9 @@ usage() {
     cat <<'TEXT'
 use: cross/build.sh [OPTION…] [TARGET…|all]
 
-Builds dist/svs-bot-VERSION-TARGET and dist/SHA256SUMS. TARGET is x86_64, aarch64, armv7 or the full
-triple; without one, this machine's. `all` is all three.
+Builds dist/svs-bot-VERSION-TARGET, beside it the list of its parts (….cdx.json, CycloneDX), and
+dist/SHA256SUMS. TARGET is x86_64, aarch64, armv7 or the full triple; without one, this machine's.
+`all` is all three.
 
 It takes the first way that works here and says which:
   rustup   the toolchain at hand has the target's standard library
@@ -266,6 +267,8 @@ for target in "${targets[@]}"; do
     name=svs-bot-$version-$target
     install -m 0755 "$binary" "$DIST/$name"
     check "$DIST/$name" "$target"
+    python3 "$ROOT/cross/sbom.py" "$target" "$features" >"$DIST/$name.cdx.json" ||
+        fail "$target: the list of its parts could not be made: see above"
     [ "$reproducible" = no ] || compare_second_build "$DIST/$name" "$target"
 done
 [ -z "$try" ] || exit 0

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Prints the list of parts (CycloneDX 1.5, JSON) of what is built for one target, always in the same bytes.
 
-Use: cross/sbom.py TARGET >FILE. Parts are the normal dependencies, without those of tests and builds; checksums are Cargo.lock's.
+Use: cross/sbom.py TARGET [FEATURES] >FILE. Parts are the normal dependencies, without those of tests and builds; checksums
+are Cargo.lock's. The C sources that crates bring (SQLite, ring's) and the standard library go by the crate or the compiler.
 """
 import json
 import pathlib
@@ -12,9 +13,9 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def linked(target):
+def linked(target, features):
     """Name and version of all that cargo builds in; its metadata also knows what only features of the tests bring."""
-    command = ["cargo", "tree", "--locked", "-e", "normal", "--target", target, "--prefix", "none", "--format", "{p}"]
+    command = ["cargo", "tree", "--locked", "-e", "normal", "--target", target, "--prefix", "none", "--format", "{p}", *features]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
     return {tuple(line.split(" ")[:2]) for line in lines if line}
 
@@ -38,14 +39,15 @@ def reachable(metadata, wanted):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit("sbom.py: one target is wanted: cross/sbom.py x86_64-unknown-linux-musl")
-    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", sys.argv[1]]
+    features = ["--features", sys.argv[2]] if sys.argv[2:] and sys.argv[2] else []
+    command = ["cargo", "metadata", "--locked", "--format-version", "1", "--filter-platform", sys.argv[1], *features]
     metadata = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout)
     packages = {package["id"]: package for package in metadata["packages"]}
     lock = tomllib.loads((ROOT / "Cargo.lock").read_text())
     checksums = {(part["name"], part["version"]): part.get("checksum") for part in lock["package"]}
-    wanted = linked(sys.argv[1])
+    wanted = linked(sys.argv[1], features)
     links = reachable(metadata, wanted)
     if len(links) != len(wanted):
         sys.exit(f"sbom.py: {len(links)} parts found, cargo builds {len(wanted)}: the list would not be whole")

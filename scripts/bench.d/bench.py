@@ -139,7 +139,7 @@ def many_chats():
 
 def growth():
     """6, 7, 8: memory after many answers, answers per second, CPU per answer"""
-    parts, part = (3, 1_000) if QUICK else (21, 1_000)
+    parts, part = (3, 1_000) if QUICK else (100, 1_000)
     rates, cpus = [], []
     with World() as world:
         bot = world.bot().wait_poll()

@@ -79,16 +79,23 @@ class World:
 
     def push(self, chats, text="hello"):
         """One private message for each chat id, in pages; `{chat}` in the text is that id."""
-        chats = list(chats)
-        now = int(time.time())
-        for start in range(0, len(chats), 2_000):
-            lines = []
-            for number, chat in enumerate(chats[start:start + 2_000], start):
-                person = {"id": chat, "is_bot": False, "first_name": f"P{chat}", "language_code": "en"}
-                lines.append(json.dumps({"message": {
-                    "message_id": number + 1, "date": now, "text": text.replace("{chat}", str(chat)), "from": person,
-                    "chat": {"id": chat, "type": "private", "first_name": f"P{chat}"}}}))
-            self.control("push", "\n".join(lines).encode())
+        lines = self.lines(chats, text)
+        for start in range(0, len(lines), 2_000):
+            self.control("push", "\n".join(lines[start:start + 2_000]).encode())
+
+    def push_at(self, rate, chats, text):
+        """The same one by one, so many a second, by the stand-in itself; when it began, in its milliseconds."""
+        return self.control(f"push?every_us={1e6 / rate:.0f}", "\n".join(self.lines(chats, text)).encode())["begun_ms"]
+
+    @staticmethod
+    def lines(chats, text):
+        now, lines = int(time.time()), []
+        for number, chat in enumerate(chats):
+            person = {"id": chat, "is_bot": False, "first_name": f"P{chat}", "language_code": "en"}
+            lines.append(json.dumps({"message": {
+                "message_id": number + 1, "date": now, "text": text.replace("{chat}", str(chat)), "from": person,
+                "chat": {"id": chat, "type": "private", "first_name": f"P{chat}"}}}))
+        return lines
 
     def sent(self):
         return self.control("state")["sent_total"]

@@ -151,6 +151,8 @@ class Box:
         # Minutes of watching are for a real move.
         script = self.sources / "scripts" / "cutover.sh"
         script.write_text(script.read_text().replace("watch=5m", "watch=2s").replace("LOOK_SECONDS=5", "LOOK_SECONDS=1"))
+        # It asks cargo for every crate, and a box has neither network nor crates; the step `deny` judges the real one.
+        (self.sources / "cross" / "sbom.py").write_text("print('{}')\n")
 
     def make_tools(self, machine):
         shutil.copytree(STAND_INS, self.folder / "tools")

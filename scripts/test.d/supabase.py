@@ -9,6 +9,7 @@ import argparse, json, os, pathlib, random, shutil, sqlite3, subprocess, sys, te
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "supabase"))
+import moving, oddities  # noqa: E401, E402
 from peers import READY_S, SECRET_KEY, jwt, missing  # noqa: E402
 from rig import US, World  # noqa: E402
 
@@ -79,7 +80,8 @@ def faults(w, options):
     w.sync()
     w.same()
     rows = w.db.execute("select count(*) from history").fetchone()[0]
-    print(f"     {batches()} batches, {len(w.gateway.log)} requests, {w.gateway.met} with a fault, {rounds} rounds, {kills} kills, {rows} rows (seed {options.seed})")
+    met = ", ".join(f"{kind} {count}" for kind, count in sorted(w.gateway.met.items()))
+    print(f"     {batches()} batches, {len(w.gateway.log)} requests, {w.gateway.met.total()} with a fault ({met}), {rounds} rounds, {kills} kills, {rows} rows (seed {options.seed})")
 
 
 def another_writer(w, _):
@@ -278,64 +280,6 @@ def forgetting(w, _):
     w.same()
 
 
-def bringing_in(w, _):
-    w.pg.sql("""insert into chat_history (chat_id, user_id, username, message_text, response_text, created_at, metadata)
-      select -5, g, 'py', e'line\\nwith\\ttab \\\\ and ''quote''', 'a' || g, timestamp '2026-03-01 08:00:00' + g * interval '1 second', '{"k": [1, "x"]}' from generate_series(1, 2500) g;
-      insert into user_registry (user_id, chat_id, trigger_count) select g, -5, g from generate_series(1, 30) g""")
-    w.add(2)
-    w.trigger(3, chat=-5)
-    w.sync()
-    assert w.pg.sql("select trigger_count from user_registry where user_id = 3") == "4"
-    first = json.loads(w.run("import", "supabase", "--json", "--zone", "+08:00").stdout)
-    assert first["chat_history"]["new"] == 2500 and first["user_registry"]["new"] == 29, first
-    count = lambda: w.db.execute("select count(*), min(created_us) from history where chat_id = -5").fetchone()
-    assert count() == (2500, 1_772_323_201 * US), count()
-    second = json.loads(w.run("import", "supabase", "--json", "--zone", "+08:00").stdout)
-    assert second["chat_history"]["new"] == second["user_registry"]["new"] == 0, second
-    assert w.sync()["requests"] == 0
-    done = w.run("verify", "--json", "--days", "9999")
-    assert json.loads(done.stdout)["differences"] == [], done.stdout
-    w.pg.sql("update chat_history set response_text = 'changed' where id = 7; delete from chat_history where id = 9; insert into chat_history (chat_id, user_id) values (1, 1)")
-    done = json.loads(w.run("verify", "--json", "--days", "9999", code=1).stdout)
-    found = [(d["id"], d["kind"], d["fields"]) for d in done["differences"]]
-    assert (7, "differs", ["response_text"]) in found and (9, "missing_remote", []) in found and len(found) == 3, found
-    tail = json.loads(w.run("import", "supabase", "--json").stdout)
-    assert tail["chat_history"]["new"] == 1 and tail["chat_history"]["read"] < 1100, tail
-
-
-def dumps_and_lines(w, _):
-    w.pg.sql("""insert into chat_history (chat_id, user_id, username, message_text, response_text, created_at)
-      select -5, g, 'py', e'line\\nwith\\ttab \\\\ and ''quote'';', null, timestamp '2026-03-01 00:00:00' + g * interval '1 second' from generate_series(1, 500) g;
-      insert into user_registry (user_id, chat_id, trigger_count) values (1, -5, 3)""")
-    for name, options in {"copy": [], "inserts": ["--inserts"], "columns": ["--column-inserts"], "many": ["--rows-per-insert=7"]}.items():
-        data = w.pg.dump(*options)
-        whole, cut = w.folder / f"{name}.sql", w.folder / f"{name}-cut.sql"
-        whole.write_bytes(data)
-        cut.write_bytes(data[: data.index(b"line", data.index(b"line") + 20_000) + 8])
-        w.data = w.folder / f"data-{name}"
-        broken = w.run("import", "pgdump", str(cut), "--json", code=1)
-        some = json.loads(broken.stdout)["chat_history"]["new"]
-        assert 0 < some < 500 and "ends inside" in broken.stderr, broken
-        done = json.loads(w.run("import", "pgdump", str(whole), "--json").stdout)
-        assert done["chat_history"]["new"] == 500 - some and done["chat_history"]["known"] == some, done
-        assert json.loads(w.run("import", "pgdump", str(whole), "--json").stdout)["chat_history"]["new"] == 0
-        w.run("verify", "--days", "9999")
-    lines = w.run("export").stdout
-    assert lines.count("\n") == 500 and json.loads(lines.splitlines()[0])["remote_id"] == 1
-    file = w.folder / "rows.jsonl"
-    file.write_text(lines)
-    w.data = w.folder / "data-lines"
-    assert json.loads(w.run("import", "jsonl", str(file), "--json").stdout)["chat_history"]["new"] == 500
-    assert w.run("export").stdout == lines
-    import csv, io
-    table = list(csv.DictReader(io.StringIO(w.run("export", "--format", "csv", "--user", "17").stdout, newline="")))
-    assert len(table) == 1 and table[0]["message_text"] == "line\nwith\ttab \\ and 'quote';", table
-    assert w.run("export", "--since", "2027-01-01").stdout == ""
-    w.data = w.folder / "data-old"
-    old = json.loads(w.run("import", "pgdump", str(w.folder / "copy.sql"), "--json", env={"KEEP_HISTORY": "1d"}).stdout)["chat_history"]
-    assert (old["read"], old["new"], old["skipped_old"]) == (500, 0, 500), old
-
-
 def a_server_that_takes_and_never_answers(w, _):
     """The request is carried out, the connection stays open, no answer comes; then one that comes for ever."""
     for fault in ("hang", "drip"):
@@ -408,35 +352,6 @@ def what_check_says(w, _):
     assert "supabase ids" not in items() and w.pg.sql("select count(*) from chat_history") == "6"
 
 
-def an_import_that_is_killed_goes_on(w, options):
-    """Killed at random moments and begun again, from each source; in the end every row is here once."""
-    rows, dice = 6_000, random.Random(options.seed)
-    w.pg.sql(f"""insert into chat_history (chat_id, user_id, message_text, response_text, created_at)
-      select -5, g, 'question ' || g, repeat('answer ', 30), timestamp '2026-03-01' + g * interval '1 second' from generate_series(1, {rows}) g;
-      insert into user_registry (user_id, chat_id, trigger_count) select g, -5, g from generate_series(1, 300) g""")
-    dump, lines = w.folder / "killed.sql", w.folder / "killed.jsonl"
-    dump.write_bytes(w.pg.dump())
-    w.run("import", "supabase")
-    lines.write_text(w.run("export").stdout)
-    for source in (["supabase"], ["pgdump", str(dump)], ["jsonl", str(lines)]):
-        w.data = w.folder / f"data-killed-{source[0]}"
-        for _ in range(6):
-            process = subprocess.Popen([str(w.binary), "import", *source, "--json", "--data-dir", str(w.data)], env=w.env, cwd=w.folder,
-                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            time.sleep(dice.uniform(0.02, 0.4))
-            process.kill()
-            process.wait()
-        w.run("import", *source)
-        with sqlite3.connect(w.data / "svs-bot.db") as db:
-            found = db.execute("select count(*), count(distinct remote_id), sum(user_id), min(sync), max(sync) from history").fetchone()
-            assert found == (rows, rows, rows * (rows + 1) // 2, 4, 4), (source, found)
-            if source[0] != "jsonl":
-                assert db.execute("select count(*), sum(trigger_count), sum(sync = 2) from registry").fetchone() == (300, 45_150, 300)
-        assert json.loads(w.run("import", *source, "--json").stdout)["chat_history"]["new"] == 0
-        assert w.run("export").stdout == lines.read_text(), source
-        assert w.sync()["requests"] == 0
-
-
 def progress_only_on_a_terminal(w, _):
     import pty
     w.add(1200)
@@ -460,8 +375,8 @@ def progress_only_on_a_terminal(w, _):
 
 CASES = [everything_arrives_once, legacy_keys_send_both_headers, odd_rows_pass, another_writer, a_poison_row_stands_aside,
          the_database_has_troubles_of_its_own, what_only_the_operator_can_mend, the_gateway_refuses, ids_generated_always, a_restored_backup_loses_nothing,
-         forgetting, bringing_in, dumps_and_lines, an_import_that_is_killed_goes_on,
-         verify_and_import_tell_what_stops_them, what_check_says, progress_only_on_a_terminal, a_server_that_takes_and_never_answers, faults]
+         forgetting, *moving.CASES, *oddities.CASES, verify_and_import_tell_what_stops_them, what_check_says, progress_only_on_a_terminal,
+         a_server_that_takes_and_never_answers, faults]
 
 
 def main():

@@ -3,11 +3,13 @@
 
 use super::{EXIT_OK, Failure, Outcome, Place};
 use crate::cli;
-use crate::store::sync::Table;
+use crate::daemon::lock;
+use crate::store::sync::{Db, Table, end_lease, holder_name, holder_process, lease_holder};
 use crate::store::{Durability, Store, StoreError};
 use crate::sync::report::{Report, TableReport, Trouble};
 use crate::sync::{self, Options, Outside};
 use std::io::Write;
+use std::path::Path;
 
 /// What a run reports when there is nothing to synchronise with or nothing to send.
 fn nothing(args: &cli::Sync, text: &str, out: &mut dyn Write, err: &mut dyn Write) -> Outcome {
@@ -43,9 +45,11 @@ pub fn run(
         Err(error) => return Err(Failure::failed(error)),
     };
     let now_ms = (outside.now)().unix_ms;
-    store.write(Durability::Process, |db| free_dead_lease(db, now_ms)).map_err(Failure::failed)?;
+    store
+        .write(Durability::Process, |db| free_dead_lease(db, &place.data_dir, now_ms))
+        .map_err(Failure::failed)?;
     let options = Options {
-        holder: format!("sync {process}"),
+        holder: holder_name("sync", process, (outside.dice)()),
         rows_max: usize::try_from(place.config.sync_batch_rows).unwrap_or(usize::MAX),
         bytes_max: usize::try_from(place.config.sync_batch_bytes).unwrap_or(usize::MAX),
         retry_parked: args.retry_parked,
@@ -67,18 +71,18 @@ pub fn run(
 }
 
 /// A holder that was killed does not keep the others waiting until its lease runs out.
-fn free_dead_lease(db: &crate::store::sync::Db, now_ms: i64) -> crate::store::Result<()> {
-    use crate::store::sync::{end_lease, lease_holder};
+fn free_dead_lease(db: &Db, data_dir: &Path, now_ms: i64) -> crate::store::Result<()> {
     let Some(holder) = lease_holder(db, now_ms)? else { return Ok(()) };
-    let process = holder.rsplit(' ').next().and_then(|text| text.parse::<u32>().ok());
-    // Without /proc nobody can tell, and the lease runs out by itself.
-    let proc = std::path::Path::new("/proc");
-    match process {
-        Some(id) if proc.join("self").exists() && !proc.join(id.to_string()).exists() => {
-            end_lease(db, &holder)
-        }
-        _ => Ok(()),
-    }
+    let is_dead = if holder.starts_with("daemon ") {
+        // Its process may be another container's, where it has a number of its own; its lock is seen from here.
+        lock::holder(data_dir).is_none()
+    } else {
+        // Without /proc nobody can tell, and the lease runs out by itself.
+        let proc = Path::new("/proc");
+        let gone = |id: u32| proc.join("self").exists() && !proc.join(id.to_string()).exists();
+        holder_process(&holder).is_some_and(gone)
+    };
+    if is_dead { end_lease(db, &holder) } else { Ok(()) }
 }
 
 fn line(to: &mut dyn Write, text: &str) -> Result<(), Failure> {

@@ -98,9 +98,13 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
-/// Dice for jitter, seeded by the clock; never for secrets.
+/// Dice for jitter and for the range of ids that an installation draws, never for secrets. Seeded by the operating
+/// system, where it gives nothing by the clock: boards that start together in 1970 must not draw alike.
 pub fn dice() -> impl FnMut() -> u64 {
-    let mut dice = WyRand::new_seed(u64::try_from(system_ms()).unwrap_or(0));
+    let clock = || u64::try_from(system_ms()).unwrap_or(0);
+    let wide = |bytes: [u8; 16]| bytes.iter().fold(0, |seed, byte| seed << 8 | u64::from(*byte));
+    let seed = crate::secret_hash::random_bytes().map_or_else(|_| clock(), wide);
+    let mut dice = WyRand::new_seed(seed);
     move || dice.generate()
 }
 

@@ -78,6 +78,14 @@ fn parse_within(bytes: &[u8], values_max: usize) -> Result<Value, JsonError> {
     })
 }
 
+/// A document's text with every surrogate escape that has no partner made U+FFFD; mostly the text as it is.
+pub fn repaired(text: &str) -> std::borrow::Cow<'_, str> {
+    match scan::scan(text.as_bytes()).lone_surrogate {
+        true => std::borrow::Cow::Owned(scan::repair(text)),
+        false => std::borrow::Cow::Borrowed(text),
+    }
+}
+
 /// A borrowed value with getters; absent and null are the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Ref<'a>(&'a JsonValue);

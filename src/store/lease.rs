@@ -59,6 +59,26 @@ pub fn take_lease(
     Ok(if was_ours { Lease::Kept { until_ms } } else { Lease::Taken { until_ms } })
 }
 
+/// A holder's name: what it is, its process, and a draw of its own, because process numbers repeat, in
+/// containers from start to start.
+pub fn holder_name(what: &str, process: u32, draw: u64) -> String {
+    format!("{what} {process} {draw:016x}")
+}
+
+/// The process in a [`holder_name`].
+pub fn holder_process(name: &str) -> Option<u32> {
+    name.split(' ').nth(1)?.parse().ok()
+}
+
+/// Takes the lease from a daemon. For its successor, which holds the directory's lock: that daemon has ended.
+///
+/// # Errors
+/// As SQLite says.
+pub fn end_daemon_lease(db: &Db) -> Result<()> {
+    db.execute("DELETE FROM sync_lease WHERE holder LIKE 'daemon %'", [])?;
+    Ok(())
+}
+
 /// Gives the lease back; another holder's stays.
 ///
 /// # Errors
@@ -76,4 +96,30 @@ pub fn lease_holder(db: &Db, now_ms: UnixMs) -> Result<Option<String>> {
     Ok(db
         .query_row("SELECT holder FROM sync_lease WHERE until_ms > ?1", [now_ms], |row| row.get(0))
         .optional()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_process_number_that_comes_again_is_another_holder() {
+        let store = Store::in_memory().unwrap();
+        let ask = |holder: &str| take_lease(&store.db, holder, 1_000, 200, 100).unwrap();
+        let (first, second) = (holder_name("daemon", 1, 7), holder_name("daemon", 1, 8));
+        assert_eq!((holder_process(&first), holder_process("daemon")), (Some(1), None));
+        assert_eq!(ask(&first), Lease::Taken { until_ms: 1_200 });
+        assert_eq!(ask(&first), Lease::Kept { until_ms: 1_200 });
+        assert_eq!(ask(&second), Lease::Others(first));
+        // Its successor, which holds the directory, need not wait.
+        end_daemon_lease(&store.db).unwrap();
+        assert_eq!(ask(&second), Lease::Taken { until_ms: 1_200 });
+        let cron = holder_name("sync", 1, 7);
+        assert_eq!(ask(&cron), Lease::Others(second.clone()));
+        end_lease(&store.db, &second).unwrap();
+        ask(&cron);
+        end_daemon_lease(&store.db).unwrap();
+        assert_eq!(ask(&second), Lease::Others(cron), "only a daemon's");
+    }
 }

@@ -13,7 +13,9 @@ use rusqlite::{OptionalExtension, Row, params};
 /// What the functions of this room run on; a transaction of [`super::Store::write`] is one.
 pub use rusqlite::Connection as Db;
 
-pub use super::lease::{Lease, end_lease, lease_holder, take_lease};
+pub use super::lease::{
+    Lease, end_daemon_lease, end_lease, holder_name, holder_process, lease_holder, take_lease,
+};
 
 /// The two tables that are synchronised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,6 +193,34 @@ pub fn history_unsure(db: &Db, rows: &[Claimed], unsure: bool) -> Result<()> {
         set.execute([row.id, i64::from(unsure), row.remote_id])?;
     }
     Ok(())
+}
+
+/// Why a row waits that a reply left out: whoever looks it up and does not find it knows that it was refused.
+const OMITTED: &str = "accepted and not listed";
+
+/// Notes of rows of unknown outcome that the server's reply left them out.
+///
+/// # Errors
+/// As SQLite says.
+pub fn history_omitted(db: &Db, rows: &[Claimed]) -> Result<()> {
+    let mut set =
+        db.prepare_cached("UPDATE history SET park_reason = ?2 WHERE id = ?1 AND sync = 1")?;
+    for row in rows {
+        set.execute(params![row.id, OMITTED])?;
+    }
+    Ok(())
+}
+
+/// Whether [`history_omitted`] was noted of a row.
+///
+/// # Errors
+/// As SQLite says.
+pub fn is_omitted(db: &Db, id: i64) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM history WHERE id = ?1 AND sync = 1 AND park_reason = ?2)",
+        )?
+        .query_row(params![id, OMITTED], |row| row.get(0))?)
 }
 
 /// Takes a row's remote id away: another row has it there. The next claim gives a new one.

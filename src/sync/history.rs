@@ -90,6 +90,8 @@ pub(super) struct Cursor {
     /// Rows that an insert found there and a reading did not, and when to read again: a replica that lags
     /// behind shows a row late.
     pub(super) doubted: Vec<(Claimed, UnixMs)>,
+    /// What [`UNSURE_UNTIL`] was before the request under way.
+    unsure_before_ms: UnixMs,
 }
 
 impl Cursor {
@@ -105,6 +107,7 @@ impl Cursor {
             found_there: Vec::new(),
             marks: MARKS_MAX,
             doubted: Vec::new(),
+            unsure_before_ms: 0,
         }
     }
     pub(super) fn begin(&mut self, names: Names) {
@@ -175,6 +178,7 @@ impl SyncRun {
                 if self.generated {
                     // Nothing there refuses a second copy, so from here on the outcome is unknown.
                     rows::history_unsure(db, &ready.claimed, true)?;
+                    self.cursor.unsure_before_ms = meta::get_i64(db, UNSURE_UNTIL)?.unwrap_or(0);
                     meta::set(db, UNSURE_UNTIL, &now_ms.saturating_add(LATE_MS).to_string())?;
                 }
                 return Ok(Some(self.hand_out(ready)));
@@ -282,6 +286,7 @@ impl SyncRun {
             self.cursor.back();
             if self.generated && !unclear {
                 rows::history_unsure(db, &claimed, false)?;
+                self.outcome_is_known(db)?;
             }
         }
         let response = match judged {
@@ -306,6 +311,8 @@ impl SyncRun {
         };
         if self.generated {
             // Rows that it does not list keep their unknown outcome, and are looked up.
+            rows::history_omitted(db, &found)?;
+            self.outcome_is_known(db)?;
             take_ids(&mut new, &read::named_ids(&response.body).unwrap_or_default());
         }
         self.report.history.sent += count(&new);
@@ -314,8 +321,16 @@ impl SyncRun {
         }
         self.cursor.arrived.append(&mut new);
         self.cursor.size.accepted(claimed.len());
-        self.cursor.found_there.extend(found);
+        if !self.generated {
+            self.cursor.found_there.extend(found);
+        }
         Ok(Ok(()))
+    }
+
+    /// What the request under way did is known, so nobody has to wait for it: else a bot that talks on would
+    /// never look up what an earlier one left unknown.
+    fn outcome_is_known(&self, db: &Db) -> Result<()> {
+        meta::set(db, UNSURE_UNTIL, &self.cursor.unsure_before_ms.to_string())
     }
 
     /// A refusal of one row sets it aside; of several, starts or goes on with the hunt by halves.
@@ -325,9 +340,7 @@ impl SyncRun {
             return Ok(Ok(()));
         };
         self.cursor.size.suspects = 0;
-        self.refused += 1;
-        rows::park_history(db, row, why)?;
-        self.report.name_parked(Table::History, &row.id.to_string(), why);
+        self.set_aside(db, row, why)?;
         Ok(self.blame_table(why))
     }
 
@@ -376,9 +389,23 @@ impl SyncRun {
             claimed.iter().partition(|row| ids.iter().any(|(ours, _)| *ours == row.remote_id));
         take_ids(&mut there, &ids);
         rows::history_sent(db, &there)?;
-        rows::history_unsure(db, &missing, false)?;
         self.report.history.already += count(&there);
-        Ok(Ok(()))
+        for row in &missing {
+            if rows::is_omitted(db, row.id)? {
+                // Neither listed nor there: sent again it would fare no better.
+                self.set_aside(db, row, SWALLOWED)?;
+            }
+        }
+        rows::history_unsure(db, &missing, false)?;
+        Ok(self.blame_table(SWALLOWED))
+    }
+
+    /// Sets a row aside and names it.
+    pub(super) fn set_aside(&mut self, db: &Db, row: &Claimed, why: &str) -> Result<()> {
+        self.refused += 1;
+        rows::park_history(db, row, why)?;
+        self.report.name_parked(Table::History, &row.id.to_string(), why);
+        Ok(())
     }
 }
 
@@ -393,7 +420,7 @@ fn take_ids(claimed: &mut [Claimed], named: &[(i64, i64)]) {
 
 /// The rows that the reply lists as new, and those to be looked up there: the ones it leaves out, or all where
 /// it has no body, which proves nothing, since the request asks for the list. `None` when it is no such list.
-/// Where ids are `generated always`, what it leaves out is looked up by another way, and none is given.
+/// Where ids are `generated always`, rows are known by the ids inside `metadata`.
 fn split(
     claimed: &[Claimed],
     body: &[u8],
@@ -404,8 +431,8 @@ fn split(
             return Some((claimed.to_vec(), Vec::new()));
         }
         let named = read::named_ids(body)?;
-        let is_listed = |row: &&Claimed| named.iter().any(|(ours, _)| *ours == row.remote_id);
-        return Some((claimed.iter().filter(is_listed).copied().collect(), Vec::new()));
+        let is_listed = |row: &Claimed| named.iter().any(|(ours, _)| *ours == row.remote_id);
+        return Some(claimed.iter().copied().partition(is_listed));
     }
     if body.is_empty() {
         return Some((Vec::new(), claimed.to_vec()));

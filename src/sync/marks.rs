@@ -6,7 +6,7 @@ use super::history::{Judged, SWALLOWED, Settled, count, odd_reply};
 use super::{Flight, STATEMENT_MS, SyncRun};
 use crate::calendar::{parse_written, rfc3339_us};
 use crate::store::names;
-use crate::store::sync::{self as rows, Claimed, Db, Table};
+use crate::store::sync::{self as rows, Claimed, Db};
 use crate::types::UnixMs;
 use crate::types::row::HistoryRow;
 use crate::wire::postgrest::{self, read, read::HistoryMark};
@@ -69,9 +69,7 @@ impl SyncRun {
                 }
                 None => {
                     // Neither taken nor there, twice: nothing proves that it ever arrived.
-                    rows::park_history(db, row, SWALLOWED)?;
-                    self.report.name_parked(Table::History, &row.id.to_string(), SWALLOWED);
-                    self.refused += 1;
+                    self.set_aside(db, row, SWALLOWED)?;
                     continue;
                 }
             }

@@ -43,12 +43,10 @@ const REFUSED_MAX: u32 = 20;
 /// After this long no request of ours can still commit: the API cuts statements at 60 s, the
 /// database at 2 min.
 const LATE_MS: i64 = 10 * MINUTE_MS;
-/// Facts for `status` and `check`: when all was last sent, the last trouble, whether ids are refused.
+/// Facts for `status` and `check`: when all was last sent.
 pub const LAST_SUCCESS: &str = "sync_last_success_ms";
 /// The text of the last trouble; empty after a success.
 pub const LAST_ERROR: &str = "sync_last_error";
-/// `1` when `chat_history.id` is `generated always`: the promise of once is weaker then.
-pub const GENERATED: &str = "sync_generated_ids";
 /// When the API cuts a statement (api-reference C4).
 const STATEMENT_MS: i64 = MINUTE_MS;
 // A request leaves with this much of the lease left, or, when it overtakes one, with a request less.
@@ -61,7 +59,7 @@ const _: () = assert!(OVERTAKE_LEFT_MS >= STATEMENT_MS);
 /// How a run is to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Who holds the lease: `daemon PID` or `sync PID`.
+    /// Who holds the lease: [`rows::holder_name`] of `daemon` or `sync`.
     pub holder: String,
     /// `SYNC_BATCH_ROWS`
     pub rows_max: usize,
@@ -475,10 +473,6 @@ impl SyncRun {
         }
         if self.report.error.is_none() {
             meta::set(db, LAST_ERROR, "")?;
-        }
-        // A run that sent nothing learned nothing.
-        if self.generated || self.report.history.sent > 0 {
-            meta::set(db, GENERATED, if self.generated { "1" } else { "" })?;
         }
         rows::end_lease(db, &self.options.holder)
     }

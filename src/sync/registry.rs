@@ -220,7 +220,12 @@ impl SyncRun {
         judged: Judged<'_>,
         unclear: bool,
     ) -> Settled {
-        self.pairs.of(row).unclear |= unclear;
+        let known = self.pairs.of(row);
+        known.unclear |= unclear;
+        if judged.is_err() && !known.unclear {
+            // Nothing was done, and no earlier request can still be: there is nothing to read back.
+            rows::registry_sending(db, row, 0)?;
+        }
         match judged {
             Ok(response) => {
                 let hit = read::pairs(&response.body).is_some_and(|pairs| !pairs.is_empty());

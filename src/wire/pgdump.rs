@@ -159,6 +159,14 @@ impl Dump {
             self.seen = true;
             return Ok(Inside::Create(table, Vec::new()));
         }
+        if let Some(encoding) = line.strip_prefix("SET client_encoding = ")
+            && !encoding.trim_end_matches(';').trim_matches('\'').eq_ignore_ascii_case("UTF8")
+        {
+            return Err(format!(
+                "line {}: its texts are not in UTF-8: make the dump with --encoding=UTF8",
+                self.line
+            ));
+        }
         self.complete |= line.starts_with("-- PostgreSQL database dump complete");
         Ok(Inside::Nothing)
     }

@@ -31,6 +31,11 @@ new_machine() {
         cross/build.sh >"$SOURCES/cross/build.sh"
     chmod +x "$SOURCES/cross/build.sh"
     cp cross/sqlite-flags "$SOURCES/cross/"
+    # The list of parts is judged by the step `deny`; here it says for what it was asked.
+    tool "$TOOLS/python3" <<'TOOL'
+[ ! -e "$FAKE/no-list" ] || exit 1
+echo "parts of $2 with '$3'"
+TOOL
     cp Cargo.toml "$SOURCES/"
     rm -rf "$SCRATCH/debian"
     git -C "$SOURCES" init --quiet
@@ -88,6 +93,8 @@ says 'and named' "$ARM: by rustup's standard library"
 holds 'without building the standard library along' test -z "$(builds | grep build-std)"
 holds 'the program is where install.sh looks' test -x "$SOURCES/dist/$NAME"
 holds 'with its checksum' grep -q " $NAME\$" "$SOURCES/dist/SHA256SUMS"
+same "$(cat "$SOURCES/dist/$NAME.cdx.json")" "parts of $ARM with ''"
+holds 'and that of its list of parts' grep -q " $NAME.cdx.json\$" "$SOURCES/dist/SHA256SUMS"
 
 debian_has 1.96.0
 holds 'before that of Debian' build armv7
@@ -126,7 +133,7 @@ rustup_has aarch64-unknown-linux-musl
 tool "$TOOLS/qemu-aarch64-static" <<<'exec "$@"'
 tool "$TOOLS/qemu-x86_64-static" <<<'exec "$@"'
 holds 'all three at once' build all
-same "$(wc -l <"$SOURCES/dist/SHA256SUMS")" 3
+same "$(wc -l <"$SOURCES/dist/SHA256SUMS")" 6
 rm "$TOOLS/qemu-arm-static"
 refuses 'what cannot be started is not passed' 1 'install qemu-user-static' build armv7
 holds 'unless told so' build --no-run armv7
@@ -158,6 +165,7 @@ fault dynamic 'not static'
 fault fat 'at most'
 fault mute 'demo did not answer'
 fault build-fails 'the build failed'
+fault no-list 'the list of its parts'
 echo x86_64-unknown-linux-musl >"$FAKE/says"
 refuses 'refused: a program that says it is for another machine' 1 'wanted' build armv7
 rm "$FAKE/says"

@@ -1,5 +1,5 @@
 """A proxy between the bot and Supabase's gateway that loses, cuts, delays and garbles on order."""
-import http.client, http.server, random, threading, time
+import collections, http.client, http.server, random, threading, time
 
 # Longer than the bot waits for a reply.
 HANG_S = 90
@@ -15,8 +15,8 @@ class Faults(http.server.ThreadingHTTPServer):
         self.upstream_port = upstream_port
         self.fault = lambda number, method, path: None
         self.log, self.late, self.lock = [], [], threading.Lock()
-        # Requests that met a fault.
-        self.met = 0
+        # Requests that met a fault, by its kind.
+        self.met = collections.Counter()
         # Bodies are kept only where a bench wants to send them again.
         self.bodies = None
         self.released = threading.Event()
@@ -73,7 +73,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 proxy.bodies.append(body)
         headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "content-length", "connection")}
         fault = proxy.fault(number, self.command, self.path.removeprefix("/rest/v1"))
-        proxy.met += fault is not None
+        with proxy.lock:
+            proxy.met.update([] if fault is None else [str(fault)])
         send = lambda: proxy.forward(self.command, self.path, headers, body)
         if fault == "cut":
             return self.cut()

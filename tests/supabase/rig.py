@@ -64,6 +64,10 @@ class World:
             assert done.returncode == code, f"{args}: exit {done.returncode}, wanted {code}\n{done.stdout}\n{done.stderr}"
         return done
 
+    def shell(self, line, env):
+        """A line as cron hands it to `sh`."""
+        return subprocess.run(["sh", "-c", line], env={**self.env, **env}, cwd=self.folder, capture_output=True, text=True, timeout=RUN_TIMEOUT_S)
+
     def sync(self, *args, code=0):
         return json.loads(self.run("sync", "--json", *args, code=code).stdout)
 

@@ -6,7 +6,7 @@ use crate::commands::Place;
 use crate::daemon::http::webhook::try_certificate;
 use crate::daemon::{lock, pool};
 use crate::engine::keypool::Pool;
-use crate::store::{Store, StoreError, meta};
+use crate::store::{Store, StoreError};
 use crate::types::Now;
 use std::fs;
 use std::io::Read as _;
@@ -53,8 +53,6 @@ pub fn gather(place: &Place, warnings: Vec<String>, now: Now, system_ms: i64) ->
 
 fn look(store: &Store, place: &Place, now: Now, local: &mut Local) -> Result<(), StoreError> {
     local.published = store.published()?;
-    local.generated_ids =
-        store.read(|db| meta::get(db, crate::sync::GENERATED))?.as_deref() == Some("1");
     let (rows, salt) = store.ledger(now)?;
     let settings = pool::settings(&place.config, salt.as_deref().unwrap_or_default());
     local.quota = Pool::new(settings, rows, now).quota_view(now);

@@ -64,8 +64,6 @@ pub struct Local {
     pub quota: Vec<QuotaLine>,
     /// Whether the webhook's own certificate and key can be used, where they are set.
     pub certificate: Option<Result<(), String>>,
-    /// Whether the last synchronisation was refused explicit ids.
-    pub generated_ids: bool,
     /// Enabled units.
     pub units: Vec<Unit>,
 }

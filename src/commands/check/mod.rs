@@ -109,7 +109,7 @@ pub fn run(
         let clock = skew::watched(ways, |ways| {
             items.extend(telegram::items(&place.config, local, args.poll, ways.telegram));
             items.extend(gemini::items(&place.config, ways.gemini));
-            items.extend(supabase::items(&place.config, local.generated_ids, ways.supabase));
+            items.extend(supabase::items(&place.config, ways.supabase));
         });
         items.extend(clock);
         #[cfg(feature = "redis")]

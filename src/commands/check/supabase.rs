@@ -1,11 +1,13 @@
-//! Owns: the items about Supabase: key kind, tables, columns, grants.
-//! May not: write a row: the insert that tries the grant has none.
+//! Owns: the items about Supabase: key kind, tables, columns, grants, policies.
+//! May not: write a row: the insert that tries the grant has none, the one that tries the policies has a row
+//! that the primary key refuses after them.
 
 use super::reply::Fields;
-use super::{Call, Item, TIMEOUT_MS, unreachable};
+use super::{Call, Item, Level, TIMEOUT_MS, unreachable};
 use crate::config::Config;
 use crate::types::Secret;
-use crate::wire::{Method, Request, Response};
+use crate::wire::postgrest::Batch;
+use crate::wire::{Method, NetError, Request, Response};
 use base64::Engine as _;
 
 /// The columns that the unchanged tables must have.
@@ -20,54 +22,101 @@ const TABLES: [(&str, &str); 2] = [
     ),
 ];
 
-pub(super) fn items(config: &Config, generated_ids: bool, call: Call<'_>) -> Vec<Item> {
+/// What is said while the other item of the same name holds.
+const ALL_WELL: &str = "all columns there, may be read and written";
+
+pub(super) fn items(config: &Config, call: Call<'_>) -> Vec<Item> {
     let Some(remote) = &config.supabase else {
         return vec![Item::ok("supabase", "not set: everything stays here")];
     };
-    let mut items = vec![key_kind(&remote.key)];
-    if generated_ids {
-        items.push(Item::warn(
-            "supabase ids",
-            "`chat_history.id` is generated always: the bot's own ids stand in `metadata` and are looked up after \
-             a lost reply; a request that commits more than ten minutes late makes a second row",
-            "run migrations/supabase/0003_ids.sql in the SQL editor: then every row arrives exactly once",
-        ));
-    }
+    let kind = key_kind(&remote.key);
+    // Policies stand before every key but this one.
+    let passes_policies = kind.level == Level::Ok;
+    let mut items = vec![kind];
     for (table, columns) in TABLES {
         let name = format!("supabase {table}");
-        let read = Request {
-            method: Method::Get,
-            path: format!("{table}?select={columns}&limit=1"),
-            headers: Vec::new(),
-            body: None,
-            timeout_ms: TIMEOUT_MS,
-        };
-        // An insert of no rows needs the right to insert and changes nothing.
-        let write = Request {
-            method: Method::Post,
-            path: format!("{table}?columns={columns}"),
-            headers: vec![("prefer", "return=minimal".to_owned())],
-            body: Some("[]".to_owned()),
-            timeout_ms: TIMEOUT_MS,
-        };
-        for (what, request) in [("read", read), ("write", write)] {
-            match call(&request) {
-                Ok(reply) if (200..300).contains(&reply.status) => {}
-                Ok(reply) => {
-                    items.push(refused(&name, table, what, &reply));
-                    break;
-                }
-                Err(error) => {
-                    items.push(unreachable("supabase", "SUPABASE_URL", &error));
-                    return items;
-                }
+        match try_table(table, columns, passes_policies, call) {
+            Ok(Tried::Fine) => items.push(Item::ok(name, ALL_WELL)),
+            Ok(Tried::Generated) => {
+                items.push(Item::ok(name, ALL_WELL));
+                items.push(generated_ids());
             }
-        }
-        if items.last().is_none_or(|item| item.name != name) {
-            items.push(Item::ok(name, "all columns there, may be read and written"));
+            Ok(Tried::Refused(what, reply)) => items.push(refused(&name, table, what, &reply)),
+            Err(error) => {
+                items.push(unreachable("supabase", "SUPABASE_URL", &error));
+                return items;
+            }
         }
     }
     items
+}
+
+/// What trying a table showed.
+enum Tried {
+    Fine,
+    /// Ids that are given are refused; all else is fine.
+    Generated,
+    /// What was tried, and the answer.
+    Refused(&'static str, Response),
+}
+
+/// Reads a row, and inserts as the bot does, but nothing that would stay.
+fn try_table(
+    table: &str,
+    columns: &str,
+    passes_policies: bool,
+    call: Call<'_>,
+) -> Result<Tried, NetError> {
+    let is_done = |reply: &Response| (200..300).contains(&reply.status);
+    let read = Request {
+        method: Method::Get,
+        path: format!("{table}?select={columns}&limit=1"),
+        headers: Vec::new(),
+        body: None,
+        timeout_ms: TIMEOUT_MS,
+    };
+    let reply = call(&read)?;
+    if !is_done(&reply) {
+        return Ok(Tried::Refused("read", reply));
+    }
+    let insert = |with_id| {
+        let none = Batch::new(0);
+        let request = match table {
+            "chat_history" => none.into_history_insert(with_id),
+            _ => none.into_registry_insert(),
+        };
+        Request { timeout_ms: TIMEOUT_MS, ..request }
+    };
+    // An insert of no rows needs the right to insert, the columns and the key, and changes nothing.
+    let mut reply = call(&insert(true))?;
+    let is_generated = Fields::read(&reply.body).text(&["code"]) == "428C9";
+    if is_generated {
+        reply = call(&insert(false))?;
+    }
+    if !is_done(&reply) {
+        return Ok(Tried::Refused("write", reply));
+    }
+    if !passes_policies && !is_generated {
+        // Policies judge rows: this one they see first, and then no primary key takes it, for its id is null.
+        let path = format!("{table}?columns=id,chat_id,user_id&select=id");
+        let reply = call(&Request { path, body: Some(NOBODY.to_owned()), ..insert(true) })?;
+        if Fields::read(&reply.body).text(&["code"]) == "42501" {
+            return Ok(Tried::Refused("write", reply));
+        }
+    }
+    Ok(if is_generated { Tried::Generated } else { Tried::Fine })
+}
+
+/// A row whose id, chat and person are null.
+const NOBODY: &str = "[{}]";
+
+fn generated_ids() -> Item {
+    Item::warn(
+        "supabase ids",
+        "`chat_history.id` is generated always: the bot's own ids stand in `metadata` and are looked up after \
+         a lost reply; a request that commits more than ten minutes late makes a second row",
+        "run migrations/supabase/0003_ids.sql in the SQL editor: then every row arrives exactly once",
+    )
 }
 
 /// What the key says of itself.
@@ -102,7 +151,13 @@ fn refused(name: &str, table: &str, what: &str, reply: &Response) -> Item {
     let code = fields.text(&["code"]);
     let status = reply.status;
     let migrate = "run migrations/supabase in the SQL editor, then `notify pgrst, 'reload schema'`";
+    let by_policy = fields.text(&["message"]).contains("row-level security");
     match (status, code.as_str()) {
+        (_, "42501") if by_policy => Item::fail(
+            name,
+            "row level security refuses its rows from this key (42501)",
+            "set SUPABASE_KEY to the project's secret key (service_role), which passes all policies",
+        ),
         (_, "42501") => Item::fail(
             name,
             format!("the key may not {what} it (42501)"),
@@ -118,6 +173,13 @@ fn refused(name: &str, table: &str, what: &str, reply: &Response) -> Item {
             name,
             format!("the table is not there ({status})"),
             format!("look whether SUPABASE_URL is the right project; {migrate}"),
+        ),
+        (_, "42P10" | "55000" | "0A000") => Item::fail(
+            name,
+            format!("it has no primary key or unique pair, or is a view ({code})"),
+            format!(
+                "run migrations/supabase/0001_tables.sql, or point `{table}` at the table itself"
+            ),
         ),
         (401 | 403, _) => Item::fail(
             name,

@@ -320,7 +320,7 @@ fn no_request_spends_quota_or_changes_anything() {
 fn items_of(place: &Place, call: Call<'_>) {
     telegram::items(&place.config, &healthy(), true, call);
     gemini::items(&place.config, &mut |_, request| call(request));
-    supabase::items(&place.config, true, call);
+    supabase::items(&place.config, call);
 }
 
 fn with_supabase(key: &'static str) -> impl Fn(&mut Config) {
@@ -328,6 +328,9 @@ fn with_supabase(key: &'static str) -> impl Fn(&mut Config) {
         at.supabase = Some(Supabase { url: "https://x.supabase.co".into(), key: Secret::new(key) });
     }
 }
+
+const BY_POLICY: &str =
+    r#"{"code":"42501","message":"new row violates row-level security policy for table \"t\""}"#;
 
 #[test]
 fn what_trips_people_at_supabase_is_named() {
@@ -346,10 +349,25 @@ fn what_trips_people_at_supabase_is_named() {
         ),
         (
             "sb_secret_a",
-            vec![("chat_history?columns", 403, r#"{"code":"42501"}"#)],
+            vec![("chat_history?on_conflict", 403, r#"{"code":"42501"}"#)],
             1,
             "the key may not write it",
         ),
+        (
+            "sb_secret_a",
+            vec![("user_registry?on_conflict", 400, r#"{"code":"42P10"}"#)],
+            1,
+            "no primary key or unique pair, or is a view",
+        ),
+        (
+            anon,
+            vec![("chat_history?columns", 401, BY_POLICY)],
+            1,
+            "fail supabase chat_history row level security refuses its rows",
+        ),
+        // No table takes a row without an id; a policy that lets it pass is all that is asked.
+        (anon, vec![("chat_history?columns", 400, r#"{"code":"23502"}"#)], 0, "ok supabase chat"),
+        ("sb_secret_a", vec![("chat_history?columns", 401, BY_POLICY)], 0, "ok supabase chat"),
         (
             "sb_secret_a",
             vec![("user_registry?select", 400, r#"{"code":"42703"}"#)],
@@ -363,9 +381,9 @@ fn what_trips_people_at_supabase_is_named() {
     ] {
         check(&place(with_supabase(key)), &healthy(), "", &odd, (code, part));
     }
-    let weaker = Local { generated_ids: true, ..healthy() };
+    let own_ids = [("chat_history?on_conflict", 400, r#"{"code":"428C9"}"#)];
     let part = "run migrations/supabase/0003_ids.sql";
-    check(&place(with_supabase("sb_secret_a")), &weaker, "", &[], (0, part));
+    check(&place(with_supabase("sb_secret_a")), &healthy(), "", &own_ids, (0, part));
 }
 
 #[test]

@@ -14,6 +14,8 @@ struct Lines {
     file: BufReader<std::fs::File>,
     line: Vec<u8>,
     number: u64,
+    /// Whether its first line ends as on Windows: then all do, and else a CR is part of a text.
+    crlf: bool,
     read_bytes: u64,
     /// Of the whole file; 0 where that is not known, as of a pipe.
     bytes: u64,
@@ -25,7 +27,7 @@ impl Lines {
             .map_err(|error| Failure::failed(format!("import: {path}: {error}")))?;
         let bytes = file.metadata().map_or(0, |at| at.len());
         let file = BufReader::with_capacity(64 * 1024, file);
-        Ok(Self { file, line: Vec::new(), number: 0, read_bytes: 0, bytes })
+        Ok(Self { file, line: Vec::new(), number: 0, crlf: false, read_bytes: 0, bytes })
     }
 
     fn percent(&self) -> Option<u64> {
@@ -49,7 +51,12 @@ impl Lines {
             return Err(format!("line {}: longer than {STATEMENT_BYTES_MAX} bytes", self.number));
         }
         let ended = self.line.pop_if(|last| *last == b'\n').is_some();
-        self.line.pop_if(|last| *last == b'\r');
+        if self.number == 1 {
+            self.crlf = self.line.ends_with(b"\r");
+        }
+        if self.crlf {
+            self.line.pop_if(|last| *last == b'\r');
+        }
         Ok(Some((String::from_utf8_lossy(&self.line), ended)))
     }
 }

@@ -190,7 +190,7 @@ pub struct State {
     pub(crate) salt: String,
     pub(crate) reload_wanted: bool,
     pub(crate) status_due_ms: UnixMs,
-    pub(crate) pid: u32,
+    pub(crate) sync_holder: String,
     /// Room on the data directory's disk, as the shell last saw it.
     pub(crate) disk: Option<Disk>,
     /// What SQLite holds in memory.

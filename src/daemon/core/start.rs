@@ -51,6 +51,7 @@ impl Core {
                 meta::set(tx, keep::MENU, "")?;
                 meta::set(tx, keep::LAST_DELIVERY, "0")?;
             }
+            crate::store::sync::end_daemon_lease(tx)?;
             // What the run before could not reach, this one has not tried yet.
             meta::set(tx, status::fact::GEMINI_ERROR, "")?;
             ledger::install_salt(tx, &secret_hash::hex(fresh))
@@ -104,7 +105,7 @@ impl Core {
             started_ms: now.unix_ms,
             reload_wanted: false,
             status_due_ms: 0,
-            pid: std::process::id(),
+            sync_holder: crate::store::sync::holder_name("daemon", std::process::id(), seed(fresh)),
             disk: None,
             measure: crate::os::sqlite_memory,
             ahead_ms: None,

@@ -48,7 +48,7 @@ impl State {
                 return Ok(());
             }
             None => SyncRun::new(Options {
-                holder: format!("daemon {}", self.pid),
+                holder: self.sync_holder.clone(),
                 rows_max: self.config.sync_batch_rows as usize,
                 bytes_max: usize::try_from(self.config.sync_batch_bytes).unwrap_or(usize::MAX),
                 retry_parked: false,

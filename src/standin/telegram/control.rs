@@ -2,7 +2,7 @@
 //! May not: be reachable from beyond loopback (the server binds nowhere else).
 //!
 //! `POST /control/NAME` with a JSON object, or with one object a line for `push`. Names:
-//! `push` an update · `text {chat, user, text | fields}` · `chat {id, …}` · `user {id, …}` ·
+//! `push` an update (with `?every_us=N` one after the other at that pace, whatever the bot does) · `text {chat, user, text | fields}` · `chat {id, …}` · `user {id, …}` ·
 //! `deliver {to}` (where a webhook's deliveries go) · `file {file_id, path, text | size}` · `fault {method, chat, times, …}` · `clear_faults` ·
 //! `sent {after, limit}` · `wait {total, timeout_ms}` · `calls {limit}` · `state` · `totals` ·
 //! `html {text}` (what the parser makes of a text).
@@ -14,7 +14,7 @@ use super::text::spans_data;
 use super::{Data, Inner, map};
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Longest `wait`.
 const WAIT_MS_MAX: u64 = 600_000;
@@ -24,7 +24,7 @@ const SIZE_MAX: u64 = 64 << 20;
 impl Inner {
     pub(super) fn control(&self, name: &str, request: &Request) -> Reply {
         if name == "push" {
-            return self.control_push(&request.body);
+            return self.control_push(&request.body, request.query("every_us"));
         }
         let mut asked = Data::parse(&request.body).unwrap_or(map([]));
         for (key, value) in &request.query {
@@ -37,16 +37,27 @@ impl Inner {
         }
     }
 
-    fn control_push(&self, body: &[u8]) -> Reply {
+    fn control_push(&self, body: &[u8], every_us: Option<&str>) -> Reply {
+        let every = every_us.and_then(|text| text.parse().ok()).map(Duration::from_micros);
+        let (begun, begun_ms) = (Instant::now(), (self.options.clock)());
         let mut ids = Vec::new();
         for line in body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
+            if let Some(every) = every {
+                // From the beginning, so that one that is late makes the next no later.
+                let due = every.saturating_mul(u32::try_from(ids.len()).unwrap_or(u32::MAX));
+                std::thread::sleep(due.saturating_sub(begun.elapsed()));
+            }
             match lock(&self.state).push_line(line) {
                 Ok(id) => ids.push(id.map_or(Data::Null, Data::from)),
                 Err(why) => return Reply::json(400, map([("error", why.into())]).render()),
             }
+            if every.is_some() {
+                self.changed.notify_all();
+            }
         }
         self.changed.notify_all();
-        Reply::json(200, map([("update_ids", ids.into())]).render())
+        let told = map([("update_ids", ids.into()), ("begun_ms", begun_ms.into())]);
+        Reply::json(200, told.render())
     }
 
     fn control_named(&self, name: &str, asked: &Data) -> Option<Data> {

@@ -145,6 +145,132 @@ fn requests_go_one_after_another_and_a_reply_that_is_no_list_stops_only_its_own(
     }
 }
 
+/// A run over a table that gives ids of its own, until it would wait; `reply` to each request. How many were made.
+fn run_generated(
+    store: &Store,
+    now_ms: i64,
+    reply: &mut dyn FnMut(&Request) -> Reply,
+) -> (Report, usize) {
+    let mut run = SyncRun::new(options(500));
+    run.generated = true;
+    let mut now = Now { unix_ms: now_ms };
+    // Bounded: a run ends.
+    for made in 0.. {
+        let step = loop {
+            match run.next(&store.db, now, 1).unwrap() {
+                Step::Wait { until_ms } => now.unix_ms = until_ms,
+                step => break step,
+            }
+        };
+        let Step::Call(request) = step else { return (run.report().clone(), made) };
+        run.settle(&store.db, &reply(&request), now, 1).unwrap();
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_row_that_is_neither_listed_nor_found_is_set_aside_where_ids_are_generated() {
+    let store = store_with(&texts(3));
+    let mut swallow = |_: &Request| answer(200, "[]");
+    let (report, _) = run_generated(&store, 1_000_000, &mut swallow);
+    assert_eq!((report.history.sent, report.history.pending, report.history.parked), (0, 3, 0));
+    // It is looked up once, and not sent again.
+    let (report, requests) = run_generated(&store, 1_000_000 + LATE_MS, &mut swallow);
+    assert_eq!((report.history.pending, report.history.parked, requests), (0, 3, 1));
+    assert!(report.parked.iter().all(|row| row.contains("trigger")), "{report:?}");
+    let (_, requests) = run_generated(&store, 1_000_000 + 2 * LATE_MS, &mut swallow);
+    assert_eq!(requests, 0);
+}
+
+#[test]
+fn rows_of_unknown_outcome_are_looked_up_while_people_talk_on() {
+    let store = store_with(&texts(1));
+    let mut theirs = 0;
+    let mut taken = |request: &Request| {
+        let body = json::parse(request.body.as_deref().unwrap().as_bytes()).unwrap();
+        let mut named = |row: json::Ref<'_>| {
+            theirs += 1;
+            let ours = row.at("metadata").at("svs_id").i64().unwrap();
+            format!(r#"{{"id":"{theirs}","svs_id":"{ours}"}}"#)
+        };
+        let rows: Vec<String> = body.root().list().map(&mut named).collect();
+        answer(201, &format!("[{}]", rows.join(",")))
+    };
+    run_generated(&store, 1_000_000, &mut |_| gone());
+    let mut looked_up = 0;
+    // A row every minute, until what waits may be looked up.
+    for minute in 1..=LATE_MS / MINUTE_MS + 1 {
+        add(&store.db, &turn("more")).unwrap();
+        let now_ms = 1_000_000 + minute * MINUTE_MS;
+        run_generated(&store, now_ms, &mut |request| match request.method {
+            Method::Post => taken(request),
+            _ => {
+                looked_up += 1;
+                answer(200, "[]")
+            }
+        });
+    }
+    assert_eq!(looked_up, 1);
+    assert_eq!(rows::backlog(&store.db, Table::History).unwrap().0, 0);
+}
+
+#[test]
+fn registrations_that_take_too_long_are_halved_repeated_and_blamed_on_their_table() {
+    let slow = || answer(500, r#"{"code":"57014","message":"canceling statement"}"#);
+    let pairs_of = |request: &Request| -> Vec<String> {
+        let body = json::parse(request.body.as_deref().unwrap_or("[]").as_bytes()).unwrap();
+        let pair = |row: json::Ref<'_>| {
+            let (user, chat) = (row.at("user_id").i64().unwrap(), row.at("chat_id").i64().unwrap());
+            format!(r#"{{"user_id":{user},"chat_id":{chat}}}"#)
+        };
+        body.root().list().map(pair).collect()
+    };
+    let registered =
+        |people: i64| {
+            let store = store_with(&[]);
+            for user in 1..=people {
+                store.db.execute(
+                "INSERT INTO registry (user_id, chat_id, trigger_count, last_us, created_us)
+                 VALUES (?1, -5, 1, 1, 1) ON CONFLICT DO NOTHING",
+                [user],
+            ).unwrap();
+            }
+            store
+        };
+    // No more than two at a time: all arrive in one run.
+    let mut store = registered(9);
+    let (report, waited_ms) = drive_with(&mut store, 500, &mut |request| {
+        let pairs = pairs_of(request);
+        if pairs.len() > 2 { slow() } else { answer(201, &format!("[{}]", pairs.join(","))) }
+    });
+    assert_eq!((report.exit_code(), report.registry.sent, report.registry.pending), (0, 9, 0));
+    assert!(waited_ms >= PAUSE_MS_MIN, "{waited_ms}");
+    // A count that the database has no time for once is set in the same run.
+    store
+        .db
+        .execute("UPDATE registry SET trigger_count = 2, sync = 0 WHERE user_id = 3", [])
+        .unwrap();
+    let mut swaps = 0;
+    let (report, _) = drive_with(&mut store, 500, &mut |request| {
+        assert_eq!(request.method, Method::Patch, "there is nothing to read back");
+        swaps += 1;
+        if swaps == 1 { slow() } else { answer(200, r#"[{"user_id":3,"chat_id":-5}]"#) }
+    });
+    assert_eq!((report.exit_code(), report.registry.sent, swaps), (0, 1, 2));
+    // One that never has the time: nothing is lost, and the words name the table.
+    let mut store = registered(3);
+    let (report, _) = drive_with(&mut store, 500, &mut |_| slow());
+    let text = report.error.as_ref().map(|error| error.text.clone()).unwrap_or_default();
+    assert_eq!((report.exit_code(), report.registry.pending, report.registry.parked), (75, 3, 0));
+    assert!(text.contains("`user_registry`") && text.contains("57014"), "{text}");
+    // The same with a count to be set.
+    store.db.execute("UPDATE registry SET synced_count = 1, trigger_count = 2", []).unwrap();
+    let (report, _) = drive_with(&mut store, 500, &mut |_| slow());
+    let text = report.error.as_ref().map(|error| error.text.clone()).unwrap_or_default();
+    assert_eq!((report.exit_code(), report.registry.pending), (75, 3));
+    assert!(text.contains("`user_registry`") && text.contains("57014"), "{text}");
+}
+
 /// A run that has one batch under way and the next one ready.
 fn half_way(store: &Store, now: Now) -> (SyncRun, Request) {
     let mut run = SyncRun::new(options(3));

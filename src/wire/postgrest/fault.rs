@@ -216,6 +216,13 @@ fn by_code(body: &Body, status: u16, after_ms: i64, table: &str, ours: &[&str]) 
             ),
         },
         "428C9" => Fault::Generated,
+        "42501" if body.message.contains("row-level security") => stop(
+            "grant",
+            false,
+            format!(
+                "supabase: row level security of `{table}` refuses rows from this key (42501): set SUPABASE_KEY to the project's secret key (service_role), which passes all policies"
+            ),
+        ),
         "42501" => stop(
             "grant",
             false,

@@ -258,12 +258,13 @@ fn metadata_with_id(out: &mut String, metadata: &str, id: i64) {
     write_metadata(out, rest);
 }
 
-/// JSON as it is, less the one escape that PostgreSQL's jsonb refuses (22P05).
+/// JSON as it is, less the escapes that PostgreSQL's jsonb refuses: U+0000 (22P05) and half a surrogate (22P02).
 fn write_metadata(out: &mut String, metadata: &str) {
-    if !metadata.contains("\\u0000") {
+    if !metadata.contains("\\u") {
         out.push_str(if metadata.trim().is_empty() { "{}" } else { metadata });
         return;
     }
+    let metadata = &*json::repaired(metadata);
     let mut rest = metadata;
     while let Some((plain, after)) = rest.split_once('\\') {
         out.push_str(plain);
