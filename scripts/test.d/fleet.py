@@ -38,7 +38,10 @@ class Redis:
         return self
 
     def say(self, *words):
-        environment = {**os.environ, "REDISCLI_AUTH": PASSWORD}
+        return self.say_as(PASSWORD, *words)
+
+    def say_as(self, password, *words):
+        environment = {**os.environ, "REDISCLI_AUTH": password}
         command = ["redis-cli", "-p", str(self.port), *words]
         return subprocess.run(command, capture_output=True, env=environment, check=False).stdout
 

@@ -3,8 +3,9 @@ killed and started again; every message is answered once and in order."""
 
 import collections
 import json
-import os
+import random
 import signal
+import sys
 import threading
 import time
 import urllib.error
@@ -196,9 +197,87 @@ def three_boxes():
             boxes[3].__exit__(None)
 
 
+def wrong_on_the_way():
+    """Redis gets full, its password changes, a key of ours becomes a stranger's: refused or waited for, then answered; nobody crashes."""
+    with Redis() as redis, StandIn("--unlimited") as outside:
+        boxes = [Shared(outside, redis.url()) for _ in range(2)]
+        door = Door(boxes)
+        with boxes[0], boxes[1]:
+            until(WAIT_S, "each has its part", lambda: spread(boxes))
+            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
+            ask(outside, 0)
+            # Full: what is new is refused, and Telegram keeps it.
+            redis.say("CONFIG", "SET", "maxmemory", "1")
+            until(WAIT_S, "a full Redis refuses", lambda: door.post(boxes[0], update(90_001)) == 503)
+            assert all(it.metric("svs_bot_relay_partitions") == 8 for it in boxes)
+            redis.say("CONFIG", "SET", "maxmemory", "0")
+            ask(outside, 1)
+            # The password is changed under open connections, and back.
+            redis.say("CONFIG", "SET", "requirepass", "rotated-password-9")
+            redis.say_as("rotated-password-9", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            until(WAIT_S, "the password is refused", lambda: all("password or user is refused" in it.log() for it in boxes))
+            assert door.post(boxes[0], update(90_002)) == 503
+            redis.say_as("rotated-password-9", "CONFIG", "SET", "requirepass", fleet.PASSWORD)
+            ask(outside, 2)
+            # A stranger writes over a key of ours.
+            leases = redis.say("KEYS", "svs-bot:*leases").decode().split()
+            redis.say("SET", leases[0], "a stranger's")
+            until(WAIT_S, "it is named", lambda: all("in use by another program" in it.log() for it in boxes))
+            redis.say("DEL", leases[0])
+            ask(outside, 3)
+            assert all("rotated-password-9" not in it.log() and fleet.PASSWORD not in it.log() for it in boxes)
+            assert all(it.process.poll() is None for it in boxes)
+            print("Redis full, its password changed, a key taken by a stranger: refused, then answered")
+
+
+def kills(count):
+    """Three boxes under load; now this one is killed, now that, and started again sooner or later than it is taken over."""
+    dice = random.Random(7)
+    with Redis(*DURABLE) as redis, StandIn("--unlimited") as outside:
+        boxes = [Shared(outside, redis.url()) for _ in range(3)]
+        for it in boxes:
+            it.__enter__()
+        door = Door(boxes)
+        until(WAIT_S, "each has its part", lambda: spread(boxes))
+        fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
+        for chat in CHATS:
+            outside.hears("question 0000", chat)
+        until(WAIT_S, "the first answers", lambda: len(order(outside)) == len(CHATS))
+        with Load(door, CHATS) as load:
+            for _ in range(count):
+                it = dice.choice(boxes)
+                kill(it)
+                time.sleep(dice.choice((0.1, 1, 10)))
+                it.__enter__()
+                time.sleep(dice.uniform(1, 4))
+        until(WAIT_S, "every question is answered", lambda: answered(outside, load))
+        until(WAIT_S, "nothing is left", lambda: boxes[0].metric("svs_bot_relay_backlog") == 0)
+        asked, doubled = judge(outside, load, doubled_most=len(CHATS) * count)
+        print(f"{count} kills, {asked} questions: none lost, all in order, {doubled} answered twice")
+        for it in boxes:
+            it.__exit__(None)
+
+
+def update(number):
+    """A delivery that asks nothing of anybody."""
+    return json.dumps({"update_id": number, "poll": {"id": "1"}}).encode()
+
+
+def ask(outside, n):
+    """A question of each of some chats; Telegram delivers until it is taken."""
+    chats = range(200, 206)
+    before = {chat: len(said) for chat, said in order(outside).items()}
+    for chat in chats:
+        outside.hears(f"question {n:04}", chat)
+    until(WAIT_S, f"answers to {n}", lambda: all(len(order(outside)[chat]) == before.get(chat, 0) + 1 for chat in chats))
+
+
 def main():
     fleet.build()
+    wrong_on_the_way()
     three_boxes()
+    # `relay.py 100` for more.
+    kills(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ use crate::fleet::{BEAT_EVERY_MS, Fleet, Ticket, Verdict, View};
 use crate::secret_hash;
 use crate::types::model::{ModelFailure, Reply};
 use crate::types::{Secret, UnixMs};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -93,6 +94,8 @@ pub fn spawn(
 ) -> std::io::Result<()> {
     let beat = move || {
         let mut up: Option<bool> = None;
+        // Each cause of one outage is told once.
+        let mut told = BTreeSet::new();
         while !events.is_closed() {
             let wait = match fleet.beat(clock.now().unix_ms) {
                 Ok(beat) => {
@@ -101,6 +104,7 @@ pub fn spawn(
                         log::info!(target: "fleet.joined", boxes; "redis answers: {boxes} boxes share the keys");
                     }
                     up = Some(true);
+                    told.clear();
                     if beat.report {
                         let _ = events.send(Event::Fleet(FleetEvent::Report));
                     }
@@ -110,7 +114,7 @@ pub fn spawn(
                     Duration::from_millis(BEAT_EVERY_MS)
                 }
                 Err(why) => {
-                    if up != Some(false) {
+                    if told.insert(why.clone()) {
                         log::warn!(target: "fleet.away", "{why}: going on with this box's share of the quotas");
                     }
                     up = Some(false);

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::fleet::relay::{Entry, HOLD_MS, Held, Mode, Push, Relay, RelayView, Tick};
 use crate::json::Element;
 use crate::types::{ChatId, IncomingBody, UpdateId};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -136,6 +137,8 @@ pub fn spawn(
         misses: 0,
         not_before_ms: 0,
         up: None,
+        told: BTreeSet::new(),
+        refused: BTreeSet::new(),
     };
     std::thread::Builder::new()
         .name("relay".to_owned())
@@ -153,6 +156,10 @@ struct Carrier {
     misses: u32,
     not_before_ms: i64,
     up: Option<bool>,
+    /// Causes of this outage that were told.
+    told: BTreeSet<String>,
+    /// Causes told since a delivery was last stored.
+    refused: BTreeSet<String>,
 }
 
 impl Carrier {
@@ -196,10 +203,20 @@ impl Carrier {
         let stored = if self.not_before_ms > self.now_ms() {
             Vec::new()
         } else {
-            self.relay.push(&updates).unwrap_or_else(|why| {
-                self.missed(&why);
-                Vec::new()
-            })
+            match self.relay.push(&updates) {
+                Ok(stored) => {
+                    self.refused.clear();
+                    stored
+                }
+                // A full Redis refuses what is new and takes what is settled: that is told once, too.
+                Err(why) => {
+                    self.not_before_ms = self.now_ms() + AWAY_MS;
+                    if self.refused.insert(why.clone()) {
+                        tell(&why);
+                    }
+                    Vec::new()
+                }
+            }
         };
         for (at, answer) in answers.into_iter().enumerate() {
             answer(stored.get(at).copied().unwrap_or(false));
@@ -231,6 +248,7 @@ impl Carrier {
             }
         };
         self.misses = 0;
+        self.told.clear();
         if self.up != Some(true) {
             let partitions = self.relay.view().partitions;
             log::info!(target: "relay.joined", partitions; "redis answers: updates are shared by the boxes of this bot");
@@ -249,11 +267,15 @@ impl Carrier {
 
     fn missed(&mut self, why: &str) {
         self.not_before_ms = self.now_ms() + AWAY_MS;
-        if self.up != Some(false) {
-            log::warn!(target: "relay.away", "{why}: deliveries are refused, Telegram keeps them");
+        if self.told.insert(why.to_owned()) && !self.refused.contains(why) {
+            tell(why);
         }
         self.up = Some(false);
     }
+}
+
+fn tell(why: &str) {
+    log::warn!(target: "relay.away", "{why}: deliveries are refused, Telegram keeps them");
 }
 
 /// What happened to the partitions first, then each update for itself, so that one that cannot be stored stands alone.
