@@ -136,7 +136,7 @@ def judge(outside, load, doubled_most):
     for chat, count in load.asked.items():
         numbers = [next((n for n in range(count + 1) if f"question {n:04}" in words(it)), -1) for it in said[chat]]
         seen = collections.Counter(numbers)
-        assert seen[-1] == 0, [words(it) for it in said[chat] if "question" not in words(it)]
+        assert seen[-1] == 0, [words(it) for it, n in zip(said[chat], numbers) if n < 0]
         lost += sum(1 for n in range(count + 1) if not seen[n])
         doubled += sum(times - 1 for times in seen.values())
         first = list(dict.fromkeys(numbers))
@@ -276,8 +276,9 @@ def main():
     fleet.build()
     wrong_on_the_way()
     three_boxes()
-    # `relay.py 100` for more.
-    kills(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    # `relay.py 100`: so many random kills besides.
+    if len(sys.argv) > 1:
+        kills(int(sys.argv[1]))
 
 
 if __name__ == "__main__":
