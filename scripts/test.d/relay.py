@@ -72,7 +72,7 @@ class Shared(Box):
     def __init__(self, outside, url, **settings):
         self.hook = free_port()
         super().__init__(outside, outside, url, WEBHOOK_URL="https://bot.example.org/hook", WEBHOOK_SECRET=SECRET, STREAM="off",
-                         WEBHOOK_ADDR=f"127.0.0.1:{self.hook}", BOT_OWNER_ID="1", **settings)
+                         WEBHOOK_ADDR=f"127.0.0.1:{self.hook}", BOT_OWNER_ID="1", USER_QUEUE_MAX="1000", **settings)
 
     def partitions(self):
         return self.metric("svs_bot_relay_partitions") or 0
