@@ -38,7 +38,10 @@ class Redis:
         return self
 
     def say(self, *words):
-        environment = {**os.environ, "REDISCLI_AUTH": PASSWORD}
+        return self.say_as(PASSWORD, *words)
+
+    def say_as(self, password, *words):
+        environment = {**os.environ, "REDISCLI_AUTH": password}
         command = ["redis-cli", "-p", str(self.port), *words]
         return subprocess.run(command, capture_output=True, env=environment, check=False).stdout
 
@@ -181,7 +184,8 @@ def told_clearly():
         print(f"{len(cases)} ways to be wrong, each one line")
 
 
-def main():
+def build():
+    """The program with the feature, and a Redis."""
     if not shutil.which("redis-server"):
         root = [] if os.getuid() == 0 else ["sudo"]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -190,6 +194,10 @@ def main():
     command = ["cargo", "build", "--locked", "--features", "redis", "--bin", "svs-bot", "--target-dir", TARGET]
     subprocess.run(command, cwd=ROOT, check=True)
     os.environ["SVS_BOT"] = str(pathlib.Path(TARGET) / "debug" / "svs-bot")
+
+
+def main():
+    build()
     told_clearly()
     redis_goes_and_comes()
     never_passed()

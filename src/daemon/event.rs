@@ -105,9 +105,22 @@ pub enum Event {
     /// Something came from the other boxes.
     #[cfg(feature = "redis")]
     Fleet(super::fleet::FleetEvent),
+    /// Something came of the updates that boxes share.
+    #[cfg(feature = "redis")]
+    Relayed(Box<super::relay::Relayed>),
 }
 
 impl Event {
+    /// Whether it brings updates.
+    pub fn is_update(&self) -> bool {
+        match self {
+            Self::Polled(_) | Self::Pushed { .. } => true,
+            #[cfg(feature = "redis")]
+            Self::Relayed(_) => true,
+            _ => false,
+        }
+    }
+
     /// What it is, for the log.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -124,6 +137,8 @@ impl Event {
             Self::Reloaded(_) => "the result of reading the settings again",
             #[cfg(feature = "redis")]
             Self::Fleet(_) => "news of other boxes",
+            #[cfg(feature = "redis")]
+            Self::Relayed(_) => "updates shared by boxes",
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::fleet::{BEAT_EVERY_MS, Fleet, Ticket, Verdict, View};
 use crate::secret_hash;
 use crate::types::model::{ModelFailure, Reply};
 use crate::types::{Secret, UnixMs};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
@@ -44,6 +45,10 @@ pub enum FleetEvent {
 pub enum FleetJob {
     /// To be told with the next beat.
     Tell(Vec<News>),
+    /// Shared updates that are answered and said.
+    Settled(Vec<(usize, String)>),
+    /// Shared updates that wait for another box.
+    LetGo(Vec<(usize, String)>),
     /// Project, model, day, requests.
     Report(Vec<(String, String, i64, u32)>),
 }
@@ -59,11 +64,15 @@ pub fn shared_name(key: &Secret) -> String {
 /// `TLS_CA_FILE` cannot be read.
 pub fn join(config: &Config, salt: &str) -> Result<Option<Arc<Fleet>>, String> {
     let Some(url) = &config.redis_url else { return Ok(None) };
-    let id = secret_hash::fingerprint(salt, &Secret::new("box"));
-    let id: String = id.chars().take(12).collect();
+    let id = box_id(salt);
     let bot = config.bot_token.expose().split(':').next().unwrap_or_default();
     let about = format!("{}\t{bot}", env!("CARGO_PKG_VERSION"));
     Ok(Some(Arc::new(Fleet::new(url.clone(), roots(config)?, id, about))))
+}
+
+/// This box's name in Redis: it stays with the data directory.
+pub(super) fn box_id(salt: &str) -> String {
+    secret_hash::fingerprint(salt, &Secret::new("box")).chars().take(12).collect()
 }
 
 /// The roots of `TLS_CA_FILE`, as PEM.
@@ -85,6 +94,8 @@ pub fn spawn(
 ) -> std::io::Result<()> {
     let beat = move || {
         let mut up: Option<bool> = None;
+        // Each cause of one outage is told once.
+        let mut told = BTreeSet::new();
         while !events.is_closed() {
             let wait = match fleet.beat(clock.now().unix_ms) {
                 Ok(beat) => {
@@ -93,6 +104,7 @@ pub fn spawn(
                         log::info!(target: "fleet.joined", boxes; "redis answers: {boxes} boxes share the keys");
                     }
                     up = Some(true);
+                    told.clear();
                     if beat.report {
                         let _ = events.send(Event::Fleet(FleetEvent::Report));
                     }
@@ -102,7 +114,7 @@ pub fn spawn(
                     Duration::from_millis(BEAT_EVERY_MS)
                 }
                 Err(why) => {
-                    if up != Some(false) {
+                    if told.insert(why.clone()) {
                         log::warn!(target: "fleet.away", "{why}: going on with this box's share of the quotas");
                     }
                     up = Some(false);
@@ -164,10 +176,12 @@ pub(super) fn end(tools: &Tools, ticket: Option<&Ticket>, result: &Result<Reply,
 
 /// Tells or reports.
 pub(super) fn run(tools: &Tools, job: FleetJob) {
-    let Some(fleet) = &tools.fleet else { return };
-    match job {
-        FleetJob::Tell(news) => fleet.tell(news),
-        FleetJob::Report(uses) => fleet.report(&uses),
+    match (job, &tools.fleet, &tools.relay) {
+        (FleetJob::Tell(news), Some(fleet), _) => fleet.tell(news),
+        (FleetJob::Report(uses), Some(fleet), _) => fleet.report(&uses),
+        (FleetJob::Settled(entries), _, Some(relay)) => relay.settled(entries),
+        (FleetJob::LetGo(entries), _, Some(relay)) => relay.let_go(entries),
+        _ => {}
     }
 }
 

@@ -17,10 +17,13 @@ pub mod look;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
+mod opening;
 mod policy;
 pub mod pool;
 pub mod process;
 pub mod quoting;
+#[cfg(feature = "redis")]
+pub mod relay;
 mod shell;
 pub mod snapshot;
 pub mod workers;

@@ -4,18 +4,19 @@
 use super::clock::{Clock, Skew};
 use super::core::{Core, End};
 use super::event::{Changes, Event};
-#[cfg(feature = "redis")]
-use super::fleet;
 use super::http::webhook::Listener;
+use super::opening::{locked, make_dir, open_store};
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
 use super::{core, lock, notify};
-use crate::commands::{EXIT_FAILED, EXIT_IN_USE, EXIT_OK, Failure};
+#[cfg(feature = "redis")]
+use super::{fleet, relay};
+use crate::commands::{EXIT_FAILED, EXIT_OK, Failure};
 use crate::config::{Config, Webhook};
 use crate::engine::mask::Masker;
 use crate::net::Net;
-use crate::store::{Store, salvage};
-use crate::types::{Now, SECOND_MS};
+use crate::store::salvage;
+use crate::types::SECOND_MS;
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
@@ -30,9 +31,6 @@ const WORKER_KEEP: Duration = Duration::from_secs(3);
 const OTHER_WORKERS: usize = 4;
 /// The most that `WORKERS` may say (contract §2).
 const WORKERS_MAX: usize = 128;
-/// Tries to open the database at the start, and the pause between two.
-const OPEN_TRIES_MAX: u32 = 5;
-const OPEN_PAUSE: Duration = Duration::from_millis(200);
 /// How long an end asked for waits for a database that refuses.
 const STOP_WITHIN_MS: i64 = 9 * SECOND_MS;
 /// Waits after a turn that the database refused: doubling from the first to the last.
@@ -112,7 +110,7 @@ pub fn run(start: Start<'_>) -> Ended {
         tools.fleet = fleet::join(&start.config, &core.state.salt).map_err(Failure::usage)?;
         shared.fleet.clone_from(&tools.fleet);
     }
-    let (tools, shared) = (Arc::new(tools), Arc::new(shared));
+    let shared = Arc::new(shared);
     // Lives as long as the process: a stopping daemon still says how it is.
     let _http = match start.config.http_addr {
         Some(addr) => Some(
@@ -131,11 +129,20 @@ pub fn run(start: Start<'_>) -> Ended {
         fleet::spawn(Arc::clone(fleet), Arc::clone(&clock), sender.clone())
             .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
     }
+    #[cfg(feature = "redis")]
+    if start.config.redis_url.is_some() && start.config.webhook.is_some() {
+        let held = core.share_updates().map_err(Failure::failed)?;
+        let (config, salt) = (&start.config, &core.state.salt);
+        tools.relay = relay::spawn(config, salt, &held, Arc::clone(&clock), sender.clone())
+            .map_err(Failure::failed)?;
+        tools.relay.iter().for_each(|post| drop(shared.relay.set(Arc::clone(post))));
+    }
     let listener = match &start.config.webhook {
         // A drain takes nothing in.
-        Some(webhook) if !start.drain => Some(listen(webhook, sender.clone())?),
+        Some(webhook) if !start.drain => Some(listen(webhook, sender.clone(), &tools)?),
         _ => None,
     };
+    let tools = Arc::new(tools);
     log::info!(
         target: "daemon.started",
         version = env!("CARGO_PKG_VERSION"), pid = std::process::id();
@@ -164,6 +171,10 @@ pub fn run(start: Start<'_>) -> Ended {
     shell.notifier.stopping();
     if let Some(listener) = shell.listener.take() {
         listener.join();
+    }
+    #[cfg(feature = "redis")]
+    if let Some(post) = &shell.tools.relay {
+        post.leave(shell.core.settled_updates().unwrap_or_default());
     }
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();
@@ -214,6 +225,11 @@ impl Shell<'_> {
         self.notifier.ready();
         loop {
             self.shared.beat();
+            #[cfg(feature = "redis")]
+            if let Some(post) = &self.tools.relay {
+                self.core.observe_relay(post.heard_ms());
+                post.set_ready(self.core.takes_updates());
+            }
             let now = self.clock.now();
             let wait_ms = match self.core.turn(&mut events, now) {
                 Ok(turn) => {
@@ -327,6 +343,7 @@ impl Shell<'_> {
             {
                 config.redis_url.clone_from(&self.start.config.redis_url);
                 tools.fleet.clone_from(&self.tools.fleet);
+                tools.relay.clone_from(&self.tools.relay);
             }
             Ok((config, tools, later))
         });
@@ -406,8 +423,18 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
     .collect()
 }
 
-fn listen(webhook: &Webhook, events: UnboundedSender<Event>) -> Result<Listener, Failure> {
-    let listener = super::http::webhook::spawn(webhook, events)?;
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "a fleet shares updates"))]
+fn listen(
+    webhook: &Webhook,
+    events: UnboundedSender<Event>,
+    tools: &Tools,
+) -> Result<Listener, Failure> {
+    let listener = super::http::webhook::spawn(
+        webhook,
+        events,
+        #[cfg(feature = "redis")]
+        tools.relay.clone(),
+    )?;
     let addr = listener.addr;
     log::info!(
         target: "webhook.listening", tls = webhook.tls.is_some();
@@ -430,6 +457,8 @@ fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
         skew: Skew::unknown(),
         #[cfg(feature = "redis")]
         fleet: None,
+        #[cfg(feature = "redis")]
+        relay: None,
     })
 }
 
@@ -438,60 +467,4 @@ pub(crate) fn masker(config: &Config) -> Masker {
     let secrets: Vec<&str> =
         config.secrets().into_iter().map(crate::types::Secret::expose).collect();
     Masker::new(&secrets)
-}
-
-fn make_dir(dir: &Path) -> Result<(), Failure> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
-        Failure::failed(format!(
-            "{}: {error}: make it writable or choose another --data-dir",
-            dir.display()
-        ))
-    })
-}
-
-fn locked(dir: &Path, error: &lock::Refused) -> Failure {
-    match error {
-        lock::Refused::Held(pid) => {
-            let holder =
-                pid.map_or_else(|| "another process".to_owned(), |pid| format!("pid {pid}"));
-            Failure {
-                code: EXIT_IN_USE,
-                text: format!(
-                    "{}: in use by {holder}: stop it, or choose another --data-dir",
-                    dir.display()
-                ),
-            }
-        }
-        lock::Refused::Io(error) => {
-            Failure::failed(format!("{}: {error}: make the directory writable", dir.display()))
-        }
-    }
-}
-
-/// A command of root's that begins or ends at this moment may hold a file for an instant that is not yet ours.
-fn open_store(dir: &Path) -> Result<Store, Failure> {
-    let mut tries = 1;
-    loop {
-        let (dice, now) = (super::clock::dice()(), Now { unix_ms: super::clock::system_ms() });
-        match salvage::open(dir, dice, now) {
-            Ok((store, None)) => return Ok(store),
-            Ok((store, Some(salvage))) => {
-                log::error!(
-                    target: "database.salvaged",
-                    rows = salvage.rows, aside:% = salvage.aside.display(), torn:% = salvage.torn.join(" ");
-                    "the database was damaged ({}): set aside as {}; {} rows were saved; to have back what is \
-                     missing, stop the bot and restore a backup",
-                    salvage.damage, salvage.aside.display(), salvage.rows
-                );
-                return Ok(store);
-            }
-            Err(error) if error.may_pass() && tries < OPEN_TRIES_MAX => {
-                log::debug!(target: "database.retried", "{error}: tried again");
-                super::clock::pause(OPEN_PAUSE);
-                tries += 1;
-            }
-            Err(error) => return Err(Failure::failed(error)),
-        }
-    }
 }

@@ -109,6 +109,9 @@ pub struct Shared {
     /// The other boxes.
     #[cfg(feature = "redis")]
     pub(crate) fleet: Option<Arc<crate::fleet::Fleet>>,
+    /// Updates that boxes share; known once the loop begins.
+    #[cfg(feature = "redis")]
+    pub(crate) relay: std::sync::OnceLock<Arc<super::relay::Post>>,
 }
 
 impl Shared {
@@ -123,6 +126,8 @@ impl Shared {
             metrics: Mutex::new(metrics),
             #[cfg(feature = "redis")]
             fleet: None,
+            #[cfg(feature = "redis")]
+            relay: std::sync::OnceLock::new(),
         }
     }
 

@@ -19,10 +19,13 @@ pub(super) enum Script {
     Settle,
     Beat,
     Report,
+    Push,
+    Tick,
 }
 
 impl Script {
-    const ALL: [Self; 4] = [Self::Reserve, Self::Settle, Self::Beat, Self::Report];
+    const ALL: [Self; 6] =
+        [Self::Reserve, Self::Settle, Self::Beat, Self::Report, Self::Push, Self::Tick];
 
     fn text(self) -> &'static str {
         match self {
@@ -30,6 +33,8 @@ impl Script {
             Self::Settle => include_str!("settle.lua"),
             Self::Beat => include_str!("beat.lua"),
             Self::Report => include_str!("report.lua"),
+            Self::Push => include_str!("push.lua"),
+            Self::Tick => include_str!("tick.lua"),
         }
     }
 }
@@ -185,6 +190,8 @@ fn explain(error: &RedisError) -> String {
         ("the user may not run what is needed", "grant it ~svs-bot:* +@all -@dangerous +info")
     } else if said("WRONGTYPE") {
         ("a key of svs-bot: is in use by another program", "take another database number")
+    } else if said("PARTITIONS") {
+        ("boxes of another version share this bot's updates", "run the same version on every box")
     } else if said("LOADING") {
         ("redis is still loading its data", "nothing: it is tried again")
     } else if said("MISCONF") {

@@ -3,6 +3,7 @@
 //! Invariant: only a beat connects; while there is no connection every call returns at once and the box goes on alone.
 
 mod door;
+pub mod relay;
 
 pub use door::PREFIX;
 

@@ -14,6 +14,8 @@ pub mod names;
 pub mod outbox;
 pub mod people;
 mod private;
+#[cfg(feature = "redis")]
+pub mod relay;
 pub mod salvage;
 pub mod status;
 pub mod sync;

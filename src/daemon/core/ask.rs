@@ -39,6 +39,8 @@ impl State {
     /// Takes questions until the workers are busy, the queue is empty or no key is free.
     pub(super) fn start_asking(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
         let ending = matches!(self.live.phase, Phase::Stopping { .. }) || self.live.end.is_some();
+        #[cfg(feature = "redis")]
+        let ending = ending || self.is_held_back(now);
         if ending || self.hold {
             return Ok(());
         }
@@ -266,8 +268,8 @@ impl State {
         self.heard_gemini(db, asked.result.as_ref().err(), now)?;
         let outcome = asked.result.as_ref().err().map_or("ok", ModelFailure::label);
         #[cfg(feature = "redis")]
-        if matches!(asked.result, Err(ModelFailure::Held(_))) {
-            return inbox::put_back_uncounted(db, asking.id, 0);
+        if self.is_over(db, asked)? {
+            return Ok(());
         }
         if !matches!(asked.result, Err(ModelFailure::Media(_))) {
             step.counts.push(Count::Gemini { model: model.clone(), outcome });

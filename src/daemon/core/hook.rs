@@ -44,12 +44,22 @@ impl State {
 
     /// Whether Telegram still has to be told that no more deliveries are wanted.
     pub(super) fn must_unhook(&self) -> bool {
+        // Where several boxes share them, the others still want deliveries.
+        #[cfg(feature = "redis")]
+        if self.shares_updates() {
+            return false;
+        }
         self.is_hooked() && self.live.phase == Phase::Draining && !self.live.hook.removed
     }
 
     /// Why deliveries do not come, where Telegram says so or nobody listens.
     pub(super) fn hook_trouble(&self) -> Option<String> {
         let hook = &self.live.hook;
+        // What Telegram could not deliver to one box it delivers to the next.
+        #[cfg(feature = "redis")]
+        if self.shares_updates() && self.listening {
+            return None;
+        }
         if !self.is_hooked() || hook.last_error_ms <= hook.last_delivery_ms && self.listening {
             return None;
         }

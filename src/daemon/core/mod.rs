@@ -14,6 +14,8 @@ mod hook;
 mod keep;
 mod poison;
 mod poll;
+#[cfg(feature = "redis")]
+mod relay;
 mod send;
 mod show;
 pub mod start;
@@ -135,6 +137,8 @@ pub(crate) struct Live {
     pub(crate) offset: i64,
     pub(crate) polling: Polling,
     pub(crate) hook: hook::Hook,
+    #[cfg(feature = "redis")]
+    pub(crate) sharing: relay::Sharing,
     pub(crate) gemini: gemini::Gemini,
     pub(crate) me_known: bool,
     pub(crate) me_in_flight: bool,
@@ -297,6 +301,8 @@ impl State {
         let takes_in = events.iter().any(|event| match event {
             Event::Polled(Ok(updates)) => !updates.is_empty(),
             Event::Pushed { .. } => true,
+            #[cfg(feature = "redis")]
+            Event::Relayed(_) => true,
             _ => false,
         });
         // What ends in this turn makes room for what begins in it.
@@ -316,11 +322,10 @@ impl State {
     fn work(&mut self, db: &Db, events: &VecDeque<Event>, step: &mut Step, now: Now) -> Result<()> {
         self.notice_commands(db, now)?;
         // Finished work first, new updates last: what is free can then be used at once.
-        let is_news = |event: &&Event| matches!(event, Event::Polled(_) | Event::Pushed { .. });
-        for event in events.iter().filter(|event| !is_news(event)) {
+        for event in events.iter().filter(|event| !event.is_update()) {
             self.apply(db, event, step, now)?;
         }
-        for event in events.iter().filter(is_news) {
+        for event in events.iter().filter(|event| event.is_update()) {
             self.apply(db, event, step, now)?;
         }
         self.keep_house(db, step, now)?;
@@ -332,6 +337,8 @@ impl State {
         self.start_calls(step, now);
         self.keep_drafts(db, step, now)?;
         self.judge_end(db, now)?;
+        #[cfg(feature = "redis")]
+        self.settle_relayed(db, step, now)?;
         let changes = self.pool.take_changes();
         #[cfg(feature = "redis")]
         self.fleet_news(&changes, step, now);
@@ -357,6 +364,8 @@ impl State {
             Event::Reload => Ok(()),
             Event::Reloaded(result) => self.reloaded(db, result, now),
             Event::Synced(result) => self.synced(db, result, now),
+            #[cfg(feature = "redis")]
+            Event::Relayed(relayed) => self.relayed(db, relayed, step, now),
             #[cfg(feature = "redis")]
             Event::Fleet(event) => {
                 self.fleet(event, step, now);
@@ -441,6 +450,11 @@ impl State {
         }
         if let Phase::Stopping { until_ms } = self.live.phase {
             consider(Some(until_ms));
+        }
+        // What is due and may not be done yet is no reason to turn without end.
+        #[cfg(feature = "redis")]
+        if self.is_held_back(now) {
+            wake_ms = wake_ms.max(now.unix_ms + relay::HOLD_LOOK_MS);
         }
         Ok(wake_ms)
     }

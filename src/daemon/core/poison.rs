@@ -113,6 +113,16 @@ fn leave_out(
         | Event::Reloaded(_) => Ok(()),
         #[cfg(feature = "redis")]
         Event::Fleet(_) => Ok(()),
+        #[cfg(feature = "redis")]
+        Event::Relayed(relayed) => {
+            relayed.update.iter().zip(&relayed.tick.entries).try_for_each(|(update, entry)| {
+                park_update(store, state, update, None, why, now)?;
+                store.write(Durability::Disk, |tx| {
+                    let id = (entry.part, entry.id.as_str());
+                    crate::store::relay::add(tx, id, 0, crate::types::ChatId(0), true)
+                })
+            })
+        }
     }
 }
 

@@ -38,6 +38,10 @@ enum Next {
 
 impl State {
     pub(super) fn start_sending(&mut self, db: &Db, step: &mut Step, now: Now) -> Result<()> {
+        #[cfg(feature = "redis")]
+        if self.is_held_back(now) {
+            return Ok(());
+        }
         while self.live.sending.len() < super::SENDERS_MAX {
             let Some(sending) = outbox::claim(db, now.unix_ms)? else { return Ok(()) };
             self.live.sending.insert(sending.id);
@@ -57,6 +61,8 @@ impl State {
     ) -> Result<()> {
         self.live.sending.remove(&sending.id);
         let chat = sending.what.lane.chat;
+        #[cfg(feature = "redis")]
+        self.touch(chat);
         let next = match result {
             Ok(_) => Next::Done,
             Err(failure) => {

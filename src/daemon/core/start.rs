@@ -83,6 +83,8 @@ impl Core {
                 summaries: super::summary::Summaries::default(),
                 shows: super::show::Shows::default(),
                 sending: BTreeSet::new(),
+                #[cfg(feature = "redis")]
+                sharing: super::relay::Sharing::default(),
                 calls: 0,
                 pending: 0,
                 takes: 0,

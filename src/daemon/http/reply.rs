@@ -128,6 +128,11 @@ fn metrics_page(shared: &Shared) -> Reply {
         Some(fleet) => body + &crate::daemon::fleet::metrics(&fleet.view()),
         None => body,
     };
+    #[cfg(feature = "redis")]
+    let body = match shared.relay.get() {
+        Some(post) => body + &crate::daemon::relay::metrics(&post.view(), post.is_up()),
+        None => body,
+    };
     let body = body.into_bytes();
     Reply { status: 200, content_type: "text/plain; version=0.0.4; charset=utf-8", body }
 }

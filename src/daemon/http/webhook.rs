@@ -91,6 +91,9 @@ struct Hall {
     room: Semaphore,
     closing: AtomicBool,
     refused: Mutex<Refused>,
+    /// Where updates go that boxes share.
+    #[cfg(feature = "redis")]
+    post: Option<Arc<crate::daemon::relay::Post>>,
 }
 
 #[derive(Default)]
@@ -119,7 +122,11 @@ impl Refused {
 ///
 /// # Errors
 /// The certificate cannot be used (exit 2), or the address cannot be bound (exit 1).
-pub fn spawn(settings: &Webhook, events: UnboundedSender<Event>) -> Result<Listener, Failure> {
+pub fn spawn(
+    settings: &Webhook,
+    events: UnboundedSender<Event>,
+    #[cfg(feature = "redis")] post: Option<Arc<crate::daemon::relay::Post>>,
+) -> Result<Listener, Failure> {
     let certificate = match &settings.tls {
         Some(files) => {
             let opened = Certificate::open(files, monotonic()).map_err(Failure::usage)?;
@@ -144,6 +151,8 @@ pub fn spawn(settings: &Webhook, events: UnboundedSender<Event>) -> Result<Liste
         room: Semaphore::new(DELIVERIES_MAX),
         closing: AtomicBool::new(false),
         refused: Mutex::default(),
+        #[cfg(feature = "redis")]
+        post,
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
@@ -241,7 +250,16 @@ async fn converse(tcp: TcpStream, peer: SocketAddr, hall: &Hall, mark: &Mark) ->
         }
         let mut reader = update::Reader::new(length);
         conn.body(length, &mut |piece| reader.take(piece)).await?;
-        let status = hall.deliver(reader.finish(), deadline).await;
+        #[cfg(feature = "redis")]
+        let body = hall.post.as_ref().map(|_| reader.body()).unwrap_or_default();
+        let status = hall
+            .deliver(
+                reader.finish(),
+                #[cfg(feature = "redis")]
+                body,
+                deadline,
+            )
+            .await;
         drop(place);
         let keep_alive = head.keep_alive && !hall.closing.load(Ordering::Relaxed);
         if !keep_alive {
@@ -273,9 +291,20 @@ impl Hall {
     }
 
     /// Has an update stored; the status that says how that went.
-    async fn deliver(&self, update: Fetched, deadline: tokio::time::Instant) -> u16 {
+    async fn deliver(
+        &self,
+        update: Fetched,
+        #[cfg(feature = "redis")] body: Vec<u8>,
+        deadline: tokio::time::Instant,
+    ) -> u16 {
         let Some((ticket, verdict)) = self.desk.ticket() else { return 503 };
-        if self.events.send(Event::Pushed { update: Box::new(update), ticket }).is_err() {
+        #[cfg(feature = "redis")]
+        let is_shared = self.share(&update, body, ticket);
+        #[cfg(not(feature = "redis"))]
+        let is_shared = false;
+        if !is_shared
+            && self.events.send(Event::Pushed { update: Box::new(update), ticket }).is_err()
+        {
             return 503;
         }
         match timeout_at(deadline, verdict).await {
@@ -283,6 +312,15 @@ impl Hall {
             // Refused, or not stored in time: the same update is known should it be stored yet.
             Ok(Ok(Verdict::Refused) | Err(_)) | Err(_) => 503,
         }
+    }
+
+    /// Hands an update to Redis, where boxes share them.
+    #[cfg(feature = "redis")]
+    fn share(&self, update: &Fetched, body: Vec<u8>, ticket: u64) -> bool {
+        let Some(post) = &self.post else { return false };
+        let desk = Arc::clone(&self.desk);
+        post.push(update, body, Box::new(move |stored| desk.answer(ticket, stored)));
+        true
     }
 
     /// Counts what had no business here; says so at once, and then now and then.

@@ -34,6 +34,9 @@ pub struct Tools {
     /// The other boxes.
     #[cfg(feature = "redis")]
     pub fleet: Option<Arc<crate::fleet::Fleet>>,
+    /// Updates that boxes share.
+    #[cfg(feature = "redis")]
+    pub relay: Option<Arc<super::relay::Post>>,
 }
 
 /// Runs one job to its end; blocking. What happens before the end goes to `report`.

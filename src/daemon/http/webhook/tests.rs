@@ -32,7 +32,13 @@ fn bench(tls: Option<(PathBuf, PathBuf)>) -> Bench {
         secret: Secret::new(SECRET),
         tls,
     };
-    let listener = spawn(&settings, sender).unwrap();
+    let listener = spawn(
+        &settings,
+        sender,
+        #[cfg(feature = "redis")]
+        None,
+    )
+    .unwrap();
     let (mood, seen) = (Arc::new(AtomicU8::new(STORES)), Arc::<Mutex<Vec<i64>>>::default());
     let (desk, moods, ids) = (Arc::clone(&listener.desk), Arc::clone(&mood), Arc::clone(&seen));
     std::thread::spawn(move || {

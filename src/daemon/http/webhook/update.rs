@@ -51,6 +51,15 @@ impl Reader {
         }
     }
 
+    /// The body, where it is held.
+    #[cfg(feature = "redis")]
+    pub(super) fn body(&self) -> Vec<u8> {
+        match self {
+            Self::Whole(bytes) => bytes.clone(),
+            Self::Large(_) => Vec::new(),
+        }
+    }
+
     /// The update, or what stands for it: Telegram repeats what is not taken for as long as a day.
     pub(super) fn finish(self) -> Fetched {
         match self {
