@@ -39,15 +39,31 @@ def setting(key, value):
 
 
 class Way:
-    """One way to build: its name, what is different from the shipped one, options, and another allocator."""
+    """One way to build: its name, what is different from the shipped one, options, another allocator, and lines
+    of the sources that read otherwise: (file, as it is, as it is here)."""
 
-    def __init__(self, name, what, *options, allocator=None):
-        self.name, self.what, self.allocator = name, what, allocator
+    def __init__(self, name, what, *options, allocator=None, edits=()):
+        self.name, self.what, self.allocator, self.edits = name, what, allocator, edits
         self.options = [it for option in options for it in (option if isinstance(option, list) else [option])]
 
 
 # The line of `src/os.rs` that names the allocator.
 ALLOCATOR = "static ALLOCATOR: InTurn = InTurn(std::sync::Mutex::new(()));"
+
+
+class Line:
+    """A constant in the sources whose value can be another one."""
+
+    def __init__(self, file, declared, value):
+        self.file, self.declared, self.value = file, declared, value
+
+    def to(self, value):
+        return self.file, f"{self.declared} = {self.value};", f"{self.declared} = {value};"
+
+
+STACK = Line("src/daemon/shell.rs", "const WORKER_STACK_BYTES: usize", "256 * 1024")
+BUFFER = Line("src/net/buffers.rs", "const BUFFER_BYTES: usize", "8 * 1024 - 64")
+PAGES = Line("src/store/mod.rs", "const CACHE_KIB: i64", "512")
 WAYS = [
     Way("shipped", "as `Cargo.toml` and `cross/` say; musl's malloc, one thread at a time by a lock of ours"),
     Way("mimalloc", "mimalloc for the memory of Rust", allocator=(
@@ -68,6 +84,11 @@ WAYS = [
     Way("omit", "SQLite without what no statement of ours needs", [part for flag in (
         "AUTHORIZATION", "AUTOINIT", "COMPLETE", "GET_TABLE", "TCL_VARIABLE", "TRACE", "UTF16",
     ) for part in ("--sqlite", f"-DSQLITE_OMIT_{flag}")]),
+    Way("stack-128", "stacks of workers of 128 KiB instead of 256", edits=[STACK.to("128 * 1024")]),
+    Way("buffers-4", "buffers of HTTP of 4 KiB instead of 8", edits=[BUFFER.to("4 * 1024 - 64")]),
+    Way("buffers-32", "buffers of HTTP of 32 KiB instead of 8", edits=[BUFFER.to("32 * 1024 - 64")]),
+    Way("cache-128", "a page cache of SQLite of 128 KiB instead of 512", edits=[PAGES.to("128")]),
+    Way("cache-4096", "a page cache of SQLite of 4 MiB instead of 512 KiB", edits=[PAGES.to("4096")]),
 ]
 
 
@@ -115,18 +136,23 @@ def copied_sources(way):
             (shutil.copytree if (ROOT / name).is_dir() else shutil.copy2)(ROOT / name, target)
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(origin, copy)
+    for file, as_it_is, as_it_is_here in way.edits:
+        replace(copy / file, as_it_is, as_it_is_here)
     if way.allocator is None:
         return copy
     line, kind, value = way.allocator
     manifest = copy / "Cargo.toml"
     manifest.write_text(manifest.read_text().replace("[dependencies]\n", f"[dependencies]\n{line}\n", 1))
-    source = copy / "src" / "os.rs"
-    text = source.read_text()
-    assert ALLOCATOR in text, f"src/os.rs has no line '{ALLOCATOR}': it is replaced here"
-    source.write_text(text.replace(ALLOCATOR, f"static ALLOCATOR: {kind} = {value};"))
+    replace(copy / "src" / "os.rs", ALLOCATOR, f"static ALLOCATOR: {kind} = {value};")
     # Adds the crate to the lock file and leaves the others as they are.
     subprocess.run(["cargo", "metadata", "--format-version", "1"], cwd=copy, check=True, stdout=subprocess.DEVNULL)
     return copy
+
+
+def replace(source, old, new):
+    text = source.read_text()
+    assert old in text, f"{source} has no line '{old}': it is replaced here"
+    source.write_text(text.replace(old, new))
 
 
 def memory(binary):

@@ -25,7 +25,7 @@ pub(super) fn check(db: &Connection) -> Result<usize> {
 /// Takes every step that is missing, each in one transaction.
 ///
 /// # Errors
-/// As [`check`], and what the steps meet.
+/// [`StoreError::Newer`] for a schema that this program does not know, and what the steps meet.
 pub fn up(db: &mut Connection, steps: &[(&str, &str)], program: &str) -> Result<()> {
     loop {
         // Begun as a writer before the version is read: two programs may start at once.
