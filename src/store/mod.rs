@@ -13,6 +13,8 @@ pub mod migrate;
 pub mod names;
 pub mod outbox;
 pub mod people;
+mod place;
+pub mod places;
 mod private;
 #[cfg(feature = "redis")]
 pub mod relay;
@@ -22,6 +24,7 @@ pub mod sync;
 pub mod tell;
 pub mod transfer;
 
+use place::{Found, Place};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use std::fmt;
@@ -31,6 +34,8 @@ use std::path::{Path, PathBuf};
 pub const FILE_NAME: &str = "svs-bot.db";
 /// The log beside [`FILE_NAME`]; the last connection that closes takes it away.
 const LOG_NAME: &str = "svs-bot.db-wal";
+/// The log's index in shared memory.
+const INDEX_NAME: &str = "svs-bot.db-shm";
 /// How long a statement waits for another writer; Litestream wants it above 0.
 const BUSY_TIMEOUT_MS: u64 = 5_000;
 /// Page cache: negative = KiB.
@@ -59,6 +64,8 @@ pub enum StoreError {
     Missing(PathBuf),
     /// Its pages contradict each other; in SQLite's words.
     Damaged(String),
+    /// It is not where it was opened; what is written would be lost to the next start.
+    Moved(PathBuf),
     /// SQLite says no.
     Sql(rusqlite::Error),
     /// SQLite says no because the operating system did, like a file system that turned read-only.
@@ -84,6 +91,11 @@ impl fmt::Display for StoreError {
             Self::Damaged(why) => write!(
                 f,
                 "database: damaged: {why}: the bot's next start sets it aside and saves what can be read"
+            ),
+            Self::Moved(path) => write!(
+                f,
+                "database: {} is gone, or another file than the one that is open: moved or replaced under the running bot: put it back, or restart the bot to go on with what is there",
+                path.display()
             ),
             Self::Sql(error) if self.is_damage() => Self::Damaged(error.to_string()).fmt(f),
             Self::Sql(error) => write!(f, "database: {error}"),
@@ -121,6 +133,7 @@ impl StoreError {
             Self::Sql(error) => blames_data(error),
             Self::Newer { .. }
             | Self::Missing(_)
+            | Self::Moved(_)
             | Self::Damaged(_)
             | Self::Io(..)
             | Self::Refused(..) => false,
@@ -158,6 +171,8 @@ pub struct Store {
     pub(crate) db: Connection,
     /// What `synchronous` stands at; setting it costs a parse.
     durability: Durability,
+    /// Where its files were opened; none in memory.
+    place: Option<Place>,
 }
 
 /// How durable a commit must be before the next step is taken.
@@ -183,7 +198,9 @@ impl Store {
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )?;
-        Self::prepare(db, has_log)
+        let mut store = Self::prepare(db, has_log)?;
+        store.place = Some(Place::of(dir));
+        Ok(store)
     }
 
     /// Opens an existing database for a command beside the daemon; never creates one.
@@ -244,7 +261,7 @@ impl Store {
         db.pragma_update(None, "temp_store", "MEMORY")?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         migrate::up(&mut db, migrate::MIGRATIONS, PROGRAM)?;
-        Ok(Self { db, durability: Durability::Process })
+        Ok(Self { db, durability: Durability::Process, place: None })
     }
 
     /// Runs `work` in one transaction that begins as a writer; commits when it is `Ok`.
@@ -292,6 +309,41 @@ impl Store {
 }
 
 impl Store {
+    /// Sees that the open files still lie where they were opened; for who keeps them open for long. A log that was
+    /// taken away is written into the database, and a new one begun.
+    ///
+    /// # Errors
+    /// [`StoreError::Moved`] as long as the database is not in its place; as SQLite says.
+    pub fn stay(&mut self) -> Result<()> {
+        let Some(place) = &mut self.place else { return Ok(()) };
+        let found = place.look();
+        if place.was_gone != (found == Found::Gone) {
+            place.was_gone = found == Found::Gone;
+            // The last connection that closes removes a log by its name, which may be another's by now.
+            self.db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, place.was_gone)?;
+        }
+        match found {
+            Found::Here => return Ok(()),
+            Found::Gone => return Err(StoreError::Moved(place.path())),
+            Found::WithoutLog => {}
+        }
+        let dir = place.dir.clone();
+        // Nothing is in the log after this, and no second one is begun while the first is open.
+        let busy: bool =
+            self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy {
+            return Err(StoreError::Moved(dir.join(LOG_NAME)));
+        }
+        self.db = Connection::open_in_memory()?;
+        *self = Self::open(&dir)?;
+        log::warn!(
+            target: "database.reopened", dir:% = dir.display();
+            "the database's log was taken away while it was open: nothing of it is lost, and a new one is begun; \
+             leave {LOG_NAME} and {INDEX_NAME} where they are"
+        );
+        Ok(())
+    }
+
     /// Runs `work` in a transaction that is undone whatever comes of it.
     ///
     /// # Errors

@@ -322,26 +322,6 @@ pub fn take_round(db: &Connection, id: i64, rounds_max: u32, now_ms: UnixMs) -> 
     Ok(())
 }
 
-/// A round that gave no answer does not count.
-///
-/// # Errors
-/// As SQLite says.
-pub fn give_round_back(db: &Connection, id: i64) -> Result<()> {
-    db.prepare_cached("UPDATE session SET rounds = max(rounds - 1, 0) WHERE id = ?1")?
-        .execute([id])?;
-    Ok(())
-}
-
-/// Activity keeps a session alive.
-///
-/// # Errors
-/// As SQLite says.
-pub fn touch_session(db: &Connection, id: i64, now_ms: UnixMs) -> Result<()> {
-    db.prepare_cached("UPDATE session SET last_ms = max(last_ms, ?2) WHERE id = ?1")?
-        .execute(params![id, now_ms])?;
-    Ok(())
-}
-
 /// Ends a session; false when there was none.
 ///
 /// # Errors

@@ -54,7 +54,13 @@ pub fn open(dir: &Path, dice: u64, now: Now) -> Result<(Store, Option<Salvage>)>
     finish(dir, now)?;
     // The last connection that closes takes the log away.
     let was_killed = fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0);
-    match Store::open(dir).and_then(|store| look(dir, store, was_killed)) {
+    let opened = if is_emptied(&dir.join(FILE_NAME)) && (was_killed || is_suspect(dir)) {
+        // SQLite would take it for a new one, and remove the log.
+        Err(StoreError::Damaged("the file is empty, and was not".to_owned()))
+    } else {
+        Store::open(dir).and_then(|store| look(dir, store, was_killed))
+    };
+    match opened {
         Ok(store) => {
             forget_suspicion(dir);
             Ok((store, None))
@@ -79,6 +85,15 @@ pub fn suspect(dir: &Path) {
     let _ = private::make(&dir.join(SUSPECT_NAME));
 }
 
+fn is_suspect(dir: &Path) -> bool {
+    dir.join(SUSPECT_NAME).exists()
+}
+
+/// Nothing is left in it, though it is there.
+fn is_emptied(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() == 0)
+}
+
 fn forget_suspicion(dir: &Path) {
     // There is none most of the time.
     let _ = fs::remove_file(dir.join(SUSPECT_NAME));
@@ -87,7 +102,7 @@ fn forget_suspicion(dir: &Path) {
 /// Reads all of it, where that takes no time or there is a reason.
 fn look(dir: &Path, store: Store, was_killed: bool) -> Result<Store> {
     let bytes = fs::metadata(dir.join(FILE_NAME)).map_or(0, |file| file.len());
-    let is_suspect = dir.join(SUSPECT_NAME).exists();
+    let is_suspect = is_suspect(dir);
     if bytes > (if was_killed { READ_UNCLEAN_BYTES_MAX } else { READ_BYTES_MAX }) && !is_suspect {
         return Ok(store);
     }
@@ -178,6 +193,8 @@ fn copy(from: &Path, to: &Path, dice: u64) -> Result<(u64, Vec<String>)> {
     new.pragma_update(None, "journal_mode", "DELETE")?;
     new.pragma_update(None, "synchronous", "FULL")?;
     new.pragma_update(None, "secure_delete", true)?;
+    // Opening an empty file would remove its log, which is set aside with it.
+    let from = if is_emptied(from) { Path::new(":memory:") } else { from };
     let old = Connection::open_with_flags(
         from,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -340,6 +357,28 @@ mod tests {
             assert_eq!(sound, "ok", "{name}");
             drop(store);
             assert_eq!(open(&dir, 1, NOW).unwrap().1, None, "{name}: once");
+            fs::remove_dir_all(&dir).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_emptied_one_is_told_from_a_new_one() {
+        for (is_marked_suspect, log, is_found) in
+            [(false, 0, false), (true, 0, true), (false, 9_000, true)]
+        {
+            let dir = written(&format!("emptied-{is_marked_suspect}-{log}"));
+            fs::write(dir.join(FILE_NAME), b"").unwrap();
+            fs::write(dir.join(LOG_NAME), vec![7; log]).unwrap();
+            if is_marked_suspect {
+                suspect(&dir);
+            }
+            let (store, salvage) = open(&dir, 1, NOW).unwrap();
+            assert_eq!(rows(&store), 0);
+            assert_eq!(salvage.is_some(), is_found, "{salvage:?}");
+            let kept = dir.join(format!("{DAMAGED_NAME}-{}-wal", NOW.unix_ms / SECOND_MS));
+            assert_eq!(kept.exists(), is_found, "its log is set aside with it");
+            assert_eq!(fs::metadata(&kept).map_or(0, |it| it.len()), log as u64);
+            drop(store);
             fs::remove_dir_all(&dir).unwrap();
         }
     }

@@ -143,7 +143,7 @@ impl Store {
             // Made by an older program and not opened by this one yet.
             return Err(StoreError::Missing(path));
         }
-        Ok(Self { db, durability: super::Durability::Process })
+        Ok(Self { db, durability: super::Durability::Process, place: None })
     }
 
     /// How the bot is, from the database alone: what a process knows (memory, disk, whether it

@@ -31,6 +31,17 @@ struct Disk {
     /// Refuses now: a full disk, or errors of this kind.
     trouble: Option<Trouble>,
     calls: u64,
+    /// So many changes and syncs are still carried out, and what happens then.
+    left: Option<(u64, End)>,
+}
+
+/// How it ends when a number of changes and syncs is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The disk does nothing any more.
+    Silence,
+    /// The process is killed.
+    Kill,
 }
 
 #[derive(Clone, Copy)]
@@ -80,7 +91,35 @@ pub fn trouble(dice: u64) {
 }
 
 pub fn heal() {
-    DISK.with_borrow_mut(|disk| disk.trouble = None);
+    DISK.with_borrow_mut(|disk| (disk.trouble, disk.left) = (None, None));
+}
+
+/// The disk carries out so many changes and syncs and no more.
+pub fn ends_after(calls: u64, end: End) {
+    install();
+    DISK.with_borrow_mut(|disk| disk.left = Some((calls, end)));
+}
+
+/// Whether the end that [`ends_after`] set has come.
+pub fn has_ended() -> bool {
+    DISK.with_borrow(|disk| matches!(disk.left, Some((0, _))))
+}
+
+/// One change or sync; true where it is not carried out any more.
+fn is_over() -> bool {
+    DISK.with_borrow_mut(|disk| match &mut disk.left {
+        None => false,
+        Some((0, End::Silence)) => true,
+        Some((0, End::Kill)) => {
+            // SAFETY: no arguments that could be wrong; it does not return.
+            unsafe { libc::raise(libc::SIGKILL) };
+            true
+        }
+        Some((left, _)) => {
+            *left -= 1;
+            false
+        }
+    })
 }
 
 pub fn is_troubled() -> bool {
@@ -278,6 +317,9 @@ unsafe extern "C" fn write(
     if let Some(code) = refused {
         return code;
     }
+    if is_over() {
+        return ffi::SQLITE_IOERR_WRITE;
+    }
     // SAFETY: as SQLite calls it; the buffer holds `bytes` bytes.
     unsafe {
         if let Some(path) = path_of(file) {
@@ -290,6 +332,9 @@ unsafe extern "C" fn write(
 }
 
 unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_int64) -> c_int {
+    if is_over() {
+        return ffi::SQLITE_IOERR_TRUNCATE;
+    }
     // SAFETY: as SQLite calls it.
     unsafe {
         if let Some(path) = path_of(file) {
@@ -308,6 +353,9 @@ fn change(path: &Path, change: Change) {
 }
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int {
+    if is_over() {
+        return ffi::SQLITE_IOERR_FSYNC;
+    }
     // SAFETY: the path lives until `close`.
     let path = unsafe { path_of(file) };
     DISK.with_borrow_mut(|disk| {

@@ -17,6 +17,7 @@
 mod check;
 mod disk;
 mod gemini;
+mod migration;
 mod people;
 mod plan;
 mod run;

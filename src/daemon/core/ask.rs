@@ -16,7 +16,7 @@ use crate::engine::speech::{self, Speech};
 use crate::store::Db;
 use crate::store::inbox::{self, Asking};
 use crate::store::outbox::{self, Kind, Outgoing};
-use crate::store::{Result, erase, history, meta, people};
+use crate::store::{Result, erase, history, meta, places};
 use crate::types::model::{Finish, ModelFailure, Reply};
 use crate::types::{ChatKind, Lang, MessageId, Now, Part, Role, SECOND_MS, Tier};
 
@@ -338,7 +338,7 @@ impl State {
             history::add(db, &turn)?;
         }
         if question.session != 0 {
-            people::touch_session(db, question.session, now.unix_ms)?;
+            places::touch_session(db, question.session, self.places(now), now.unix_ms)?;
         }
         let tokens = (i64::from(reply.usage.input), i64::from(reply.usage.output));
         meta::tally(db, now.unix_ms, "answers", 1)?;
@@ -418,7 +418,7 @@ impl State {
         edit_on(&mut what, asking);
         outbox::add(db, &what, now.unix_ms)?;
         if asking.question.session != 0 {
-            people::give_round_back(db, asking.question.session)?;
+            places::give_round_back(db, asking.question.session, self.places(now))?;
         }
         meta::tally(db, now.unix_ms, outcome.name(), 1)?;
         step.counts.push(Count::Answer(role_of(asking), outcome));

@@ -247,6 +247,7 @@ impl Core {
     /// The database refused; nothing has changed.
     pub fn turn(&mut self, events: &mut VecDeque<Event>, now: Now) -> Result<Turn> {
         let Self { store, state } = &mut *self;
+        store.stay()?;
         if state.stale {
             state.reload_rows(&store.db, now)?;
             state.stale = false;

@@ -9,6 +9,7 @@ use crate::daemon::snapshot::{Intake, Shared};
 use crate::daemon::{policy, pool};
 use crate::engine::keypool::Pool;
 use crate::secret_hash;
+use crate::store::places::Places;
 use crate::store::status::{self, Published};
 use crate::store::{Db, Durability, Result, Store, inbox, ledger, meta};
 use crate::types::status::{Disk, SqliteMemory, Status};
@@ -253,6 +254,11 @@ impl State {
         status.lasts = self.pool.lasts(now);
         status.last_poll_ms = Some(self.live.polling.last_ok_ms).filter(|at| *at > 0);
         Ok(status)
+    }
+
+    /// The places of group sessions, as sessions hold them now.
+    pub(super) fn places(&self, now: Now) -> Places {
+        Places { slots: self.config.vip_slots, alive_ms: now.unix_ms - self.policy.session_idle_ms }
     }
 
     /// What commands beside the daemon may want to know.
