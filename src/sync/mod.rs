@@ -7,19 +7,21 @@
 //! `user_registry` → done. What a table's refusal stops is that table; the rest goes on.
 
 mod drive;
+mod erase;
 mod history;
 mod marks;
 pub mod pull;
 mod registry;
 pub mod report;
 
-use crate::store::sync::{self as rows, Claimed, Db, Erasure, Lease, Table};
+use crate::store::sync::{self as rows, Claimed, Db, Lease, Table};
 use crate::store::{Durability, Result, meta, names};
 use crate::types::row::RegistryRow;
 use crate::types::{MINUTE_MS, Now, SECOND_MS, UnixMs};
 use crate::wire::postgrest::{self, fault, fault::Fault};
 use crate::wire::{NetError, Request, Response};
 pub use drive::{Outside, Reply, Tell, drive};
+use erase::Erasing;
 use registry::Pairs;
 use report::{Report, Trouble};
 
@@ -108,7 +110,7 @@ enum Hold {
 #[derive(Debug)]
 enum Flight {
     None,
-    Erase(Erasure, Table),
+    Erase(Erasing),
     Unsure(Vec<Claimed>),
     History(Vec<Claimed>),
     Marks(Vec<Claimed>),
@@ -143,7 +145,7 @@ pub struct SyncRun {
     lease_until_ms: UnixMs,
     pairs: Pairs,
     /// Erased from the first table, the second is next.
-    half_erased: Option<Erasure>,
+    erasing: Option<Erasing>,
     ended: bool,
 }
 
@@ -168,7 +170,7 @@ impl SyncRun {
             pause_until_ms: 0,
             lease_until_ms: 0,
             pairs: Pairs::default(),
-            half_erased: None,
+            erasing: None,
             ended: false,
         }
     }
@@ -284,7 +286,7 @@ impl SyncRun {
         };
         let table = match &flight {
             Flight::None => return Ok(()),
-            Flight::Erase(_, table) => *table,
+            Flight::Erase(step) => step.table(),
             Flight::Unsure(_) | Flight::History(_) | Flight::Marks(_) => Table::History,
             Flight::Insert(_) | Flight::Read(..) | Flight::Swap(_) => Table::Registry,
         };
@@ -297,13 +299,7 @@ impl SyncRun {
         let unclear = fault::may_be_done(result);
         let found = match flight {
             Flight::None => Ok(()),
-            Flight::Erase(erasure, table) => match judged {
-                Ok(_) => {
-                    self.erased(db, &erasure, table, now.unix_ms)?;
-                    Ok(())
-                }
-                Err(fault) => Err(fault),
-            },
+            Flight::Erase(step) => self.erased(db, step, judged, now.unix_ms)?,
             Flight::Unsure(claimed) => self.unsure_read(db, &claimed, judged)?,
             Flight::History(claimed) => self.history_sent(db, claimed, judged, unclear)?,
             Flight::Marks(claimed) => {
@@ -338,7 +334,7 @@ impl SyncRun {
         };
         self.lease_until_ms = until_ms;
         if hold != Hold::Kept {
-            (self.flight, self.behind, self.half_erased) = (Flight::None, None, None);
+            (self.flight, self.behind, self.erasing) = (Flight::None, None, None);
             self.pairs = Pairs::default();
             if hold == Hold::Anew && self.phase != Phase::Begin {
                 self.cursor.begin_anew(names::load(db, dice)?);
@@ -380,28 +376,6 @@ impl SyncRun {
             self.report.table(table).parked_before = parked;
         }
         Ok(None)
-    }
-
-    /// People to erase come first: nothing of theirs may be sent before.
-    fn erase(&mut self, db: &Db, now_ms: UnixMs) -> Result<Option<Request>> {
-        let half = self.half_erased.take();
-        let table = if half.is_some() { Table::Registry } else { Table::History };
-        let Some(erasure) =
-            half.map_or_else(|| rows::due_erasure(db, now_ms), |it| Ok(Some(it)))?
-        else {
-            return Ok(None);
-        };
-        self.flight = Flight::Erase(erasure, table);
-        let late = (erasure.again_ms != 0).then_some(erasure.asked_ms);
-        Ok(Some(postgrest::erase(table.remote(), erasure.user, late)))
-    }
-
-    fn erased(&mut self, db: &Db, erasure: &Erasure, table: Table, now_ms: UnixMs) -> Result<()> {
-        match table {
-            Table::History => self.half_erased = Some(*erasure),
-            Table::Registry => rows::erased(db, erasure, now_ms + LATE_MS)?,
-        }
-        Ok(())
     }
 
     /// What a fault means for the run: pause, leave the table, or end.

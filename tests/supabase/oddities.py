@@ -60,6 +60,13 @@ def policies(w, _):
     told = items(w)
     assert told["supabase key"]["level"] == "warn" and told["supabase chat_history"]["level"] == "ok", told
     assert w.pg.sql("select count(*) from chat_history") == "3", "check wrote a row"
+    # A delete that reaches no row is no end of an erasure while the rows are to be seen.
+    w.run("forget", "7")
+    error = w.sync(code=1)["error"]
+    assert error["kind"] == "grant" and "still in `chat_history`" in error["text"] and "policy for delete" in error["text"], error
+    w.pg.sql("create policy go on chat_history for delete to anon using (true)")
+    w.sync()
+    assert w.pg.sql("select count(*) from chat_history") == "0"
 
 
 def the_other_table_is_odd(w, _):

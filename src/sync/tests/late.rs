@@ -348,3 +348,39 @@ fn a_lease_that_others_had_in_mid_run_takes_back_what_was_ready_and_under_way() 
     run.settle(&store.db, &reply, late, 1).unwrap();
     assert_eq!(run.report().history.sent, 3);
 }
+
+#[test]
+fn a_person_is_forgotten_when_no_row_is_to_be_seen_any_more() {
+    // What the look after a delete finds, in which table; the exit code, and whether it is still to be done.
+    for (table, found, code, left) in [
+        ("chat_history", "[]", 0, 0),
+        ("chat_history", "[{\"user_id\":7}]", 1, 1),
+        ("user_registry", "[{\"user_id\":7}]", 1, 1),
+        ("user_registry", "<html>", 75, 1),
+    ] {
+        let mut store = store_with(&texts(0));
+        store
+            .write(Durability::Disk, |db| crate::store::erase::forget(db, UserId(7), 900_000))
+            .unwrap();
+        let mut asked = Vec::new();
+        let (report, _) = drive_with(&mut store, 500, &mut |request| {
+            assert!(request.path.contains("user_id=eq.7"), "{}", request.path);
+            let is_look = request.method == Method::Get;
+            asked.push((request.path.split('?').next().unwrap_or("").to_owned(), is_look));
+            let is_it = is_look && request.path.contains(table);
+            answer(200, if is_it { found } else { "[]" })
+        });
+        let case = format!("{table} {found}: {report:?}");
+        assert_eq!(report.exit_code(), code, "{case}");
+        assert_eq!(rows::erasures_pending(&store.db).unwrap(), left, "{case}");
+        if left == 0 {
+            let steps =
+                asked.iter().map(|(path, is_look)| (path.rsplit('/').next().unwrap(), *is_look));
+            let wanted = ["chat_history", "user_registry"].map(|it| [(it, false), (it, true)]);
+            assert!(steps.eq(wanted.concat()), "{asked:?}");
+        } else if code == 1 {
+            let text = report.error.map(|error| error.text).unwrap_or_default();
+            assert!(text.contains(table) && text.contains("policy for delete"), "{text}");
+        }
+    }
+}

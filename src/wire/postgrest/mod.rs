@@ -198,6 +198,22 @@ pub fn erase(table: &str, user: UserId, late_before_ms: Option<UnixMs>) -> Reque
     request(Method::Delete, path, "return=minimal", None)
 }
 
+/// At most one row of a person from before then: what an erasure has left.
+pub fn read_left(table: &str, user: UserId, before_ms: UnixMs) -> Request {
+    let mut path = format!("{table}?select=user_id&user_id=eq.{user}");
+    push(
+        &mut path,
+        format_args!("&created_at=lte.{}&limit=1", rfc3339_us(before_ms.saturating_mul(1_000))),
+    );
+    request(Method::Get, path, "", None)
+}
+
+/// Whether a page has a row; none where it is no page.
+pub fn has_row(body: &[u8]) -> Option<bool> {
+    let inside = body.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?;
+    Some(!inside.trim_ascii().is_empty())
+}
+
 /// The id a row got there, and ours inside `metadata`.
 fn named_select() -> String {
     format!("id::text,{METADATA_ID}:metadata-%3E%3E{METADATA_ID}")
