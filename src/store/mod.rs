@@ -334,6 +334,7 @@ impl Store {
         if busy {
             return Err(StoreError::Moved(dir.join(LOG_NAME)));
         }
+        place.is_closed = true;
         self.db = Connection::open_in_memory()?;
         *self = Self::open(&dir)?;
         log::warn!(
