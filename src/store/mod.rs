@@ -24,6 +24,7 @@ pub mod sync;
 pub mod tell;
 pub mod transfer;
 
+use crate::types::build::VERSION as PROGRAM;
 use place::{Found, Place};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
@@ -32,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 /// File name inside the data directory (contract §1).
 pub const FILE_NAME: &str = "svs-bot.db";
-/// The log beside [`FILE_NAME`]; the last connection that closes takes it away.
+/// The log beside [`FILE_NAME`].
 const LOG_NAME: &str = "svs-bot.db-wal";
 /// The log's index in shared memory.
 const INDEX_NAME: &str = "svs-bot.db-shm";
@@ -45,8 +46,6 @@ const RARE_CHECKPOINT_PAGES: i64 = 4_000;
 /// Prepared statements kept; the loop uses about a hundred, and one that falls out is parsed and planned
 /// again at each use (about a seventh of a profile's samples under load when there was room for 64).
 const STATEMENTS_MAX: usize = 160;
-/// This program, as databases are told of it.
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 
 /// Why the database did not do what was asked.
 #[derive(Debug)]
@@ -193,7 +192,7 @@ impl Store {
         let path = dir.join(FILE_NAME);
         private::tighten(dir);
         private::make(&path).map_err(|error| StoreError::Io(path.clone(), error))?;
-        let has_log = std::fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0);
+        let has_log = has_log(dir);
         let db = Connection::open_with_flags(
             &path,
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -306,6 +305,11 @@ impl Store {
         tx.commit()?;
         Ok(value)
     }
+}
+
+/// Whether something is left in the log; the last connection that closes takes it away.
+fn has_log(dir: &Path) -> bool {
+    std::fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0)
 }
 
 impl Store {

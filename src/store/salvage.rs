@@ -4,7 +4,7 @@
 //! one whole under `svs-bot.db.saved`.
 
 use super::{
-    FILE_NAME, LOG_NAME, Result, Store, StoreError, blames_data, meta, migrate, names, private,
+    FILE_NAME, Result, Store, StoreError, blames_data, has_log, meta, migrate, names, private,
 };
 use crate::types::{Now, SECOND_MS};
 use rusqlite::{Connection, OpenFlags, params_from_iter};
@@ -52,8 +52,7 @@ pub struct Salvage {
 /// As [`Store::open`], but for damage.
 pub fn open(dir: &Path, dice: u64, now: Now) -> Result<(Store, Option<Salvage>)> {
     finish(dir, now)?;
-    // The last connection that closes takes the log away.
-    let was_killed = fs::metadata(dir.join(LOG_NAME)).is_ok_and(|log| log.len() > 0);
+    let was_killed = has_log(dir);
     let opened = if is_emptied(&dir.join(FILE_NAME)) && (was_killed || is_suspect(dir)) {
         // SQLite would take it for a new one, and remove the log.
         Err(StoreError::Damaged("the file is empty, and was not".to_owned()))
@@ -278,6 +277,7 @@ fn texts(db: &Connection, sql: &str) -> Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LOG_NAME;
     use super::*;
     use crate::store::Durability;
 

@@ -1,11 +1,11 @@
 //! Owns: erasing a person in Supabase: both tables, each looked at afterwards.
 //! May not: take a delete that reached no row for done while the rows are still to be seen.
 
-use super::{Flight, LATE_MS, SyncRun};
+use super::{Flight, LATE_MS, SyncRun, history};
 use crate::store::Result;
 use crate::store::sync::{self as rows, Db, Erasure, Table};
 use crate::types::UnixMs;
-use crate::wire::postgrest::{self, fault::Fault};
+use crate::wire::postgrest::{self, fault::Fault, read};
 use crate::wire::{Request, Response};
 
 /// Where an erasure stands: table by table, a delete and then a look.
@@ -34,11 +34,11 @@ impl Erasing {
             What::Delete(table) => return Ok(Some(What::Look(table))),
             What::Look(table) => table,
         };
-        match postgrest::has_row(&reply.body) {
-            Some(false) => Ok((table == Table::History).then_some(What::Delete(Table::Registry))),
-            Some(true) => Err(left(table)),
-            None => Err(no_page(table)),
+        let page = read::page_rows(&reply.body).ok_or_else(history::odd_reply)?;
+        if page.root().list().next().is_some() {
+            return Err(left(table));
         }
+        Ok((table == Table::History).then_some(What::Delete(Table::Registry)))
     }
 }
 
@@ -90,9 +90,4 @@ fn left(table: Table) -> Fault {
          project's secret key (service_role), or add a policy for delete on public.{table}"
     );
     Fault::Stop { kind: "grant", why, all: false }
-}
-
-fn no_page(table: Table) -> Fault {
-    let why = format!("supabase: what `{}` answers is no list of rows", table.remote());
-    Fault::Later { after_ms: 0, kind: "unreachable", why }
 }

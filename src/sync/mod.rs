@@ -144,7 +144,7 @@ pub struct SyncRun {
     /// When the lease ends unless renewed; 0 before it is first taken.
     lease_until_ms: UnixMs,
     pairs: Pairs,
-    /// Erased from the first table, the second is next.
+    /// An erasure that is begun: the step that is next.
     erasing: Option<Erasing>,
     ended: bool,
 }

@@ -208,12 +208,6 @@ pub fn read_left(table: &str, user: UserId, before_ms: UnixMs) -> Request {
     request(Method::Get, path, "", None)
 }
 
-/// Whether a page has a row; none where it is no page.
-pub fn has_row(body: &[u8]) -> Option<bool> {
-    let inside = body.trim_ascii().strip_prefix(b"[")?.strip_suffix(b"]")?;
-    Some(!inside.trim_ascii().is_empty())
-}
-
 /// The id a row got there, and ours inside `metadata`.
 fn named_select() -> String {
     format!("id::text,{METADATA_ID}:metadata-%3E%3E{METADATA_ID}")
