@@ -23,12 +23,14 @@ dist/SHA256SUMS. TARGET is x86_64, aarch64, armv7 or the full triple; without on
 `all` is all three.
 
 It takes the first way that works here and says which:
-  rustup   the toolchain at hand has the target's standard library
-  debian   Debian's rustc-web, cargo-web and rust-web-src: the standard library is built along
+  source   the toolchain at hand has rust-src: the standard library is built along, small
+  debian   Debian's rustc-web, cargo-web and rust-web-src: the same with Debian's compiler
+  rustup   the toolchain at hand has the target's finished standard library: the program is about a fifth larger
 C code and linking go through zig, fetched once as Python packages into scripts/.cache.
 
-  --way rustup|debian     take this way
-  --install-deps          install what is missing on this machine: the rustup target, or the Debian packages
+  --way WAY               take this way
+  --install-deps          install what is missing on this machine: rustup's rust-src, the Debian packages, or
+                          rustup's target, whichever of them can be had first
   --check-reproducible    build each target a second time, from a copy of the sources in another folder,
                           and compare the bytes
   --no-run                skip starting the program (and its demo) after the build
@@ -76,7 +78,7 @@ if [ ${#targets[@]} = 0 ]; then
         *) targets=("$(uname -m)-unknown-linux-musl") ;;
     esac
 fi
-case $way in '' | rustup | debian) ;; *) fail "--way $way: takes rustup or debian" ;; esac
+case $way in '' | source | rustup | debian) ;; *) fail "--way $way: takes source, debian or rustup" ;; esac
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -n 1)
 rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml")
@@ -90,6 +92,11 @@ as_root() {
 
 at_least() { [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 
+has_source() {
+    local sysroot
+    sysroot=$(rustc --print sysroot 2>/dev/null) && [ -f "$sysroot/lib/rustlib/src/rust/library/std/Cargo.toml" ]
+}
+
 has_rustup_target() {
     local sysroot
     sysroot=$(rustc --print sysroot 2>/dev/null) && [ -d "$sysroot/lib/rustlib/$1/lib" ]
@@ -101,25 +108,36 @@ has_debian() {
     found=$(/usr/bin/rustc --version 2>/dev/null | cut -d ' ' -f 2) && at_least "$rust_wanted" "$found"
 }
 
+# may WAY: whether the caller has left it open, or asked for it.
+may() { [ -z "$way" ] || [ "$way" = "$1" ]; }
+
+by_rustup() { command -v rustup >/dev/null && rustup "$@" >/dev/null 2>&1; }
+
 install_for() {
     say "installing what $1 needs"
-    if [ "$way" != debian ] && command -v rustup >/dev/null && rustup target add "$1" >/dev/null 2>&1; then
+    if may source && by_rustup component add rust-src; then
         return 0
     fi
-    if [ "$way" != rustup ] && command -v apt-get >/dev/null; then
-        as_root apt-get update -qq
+    if may debian && command -v apt-get >/dev/null &&
+        as_root apt-get update -qq &&
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-            "${DEBIAN_PACKAGES[@]}" binutils qemu-user-static >/dev/null
+            "${DEBIAN_PACKAGES[@]}" binutils qemu-user-static >/dev/null; then
+        return 0
+    fi
+    if may rustup; then
+        by_rustup target add "$1" || true
     fi
 }
 
 # Sets `chosen` for a target.
 choose() {
     chosen=
-    if [ "$way" != debian ] && has_rustup_target "$1"; then
-        chosen=rustup
-    elif [ "$way" != rustup ] && has_debian; then
+    if may source && has_source; then
+        chosen=source
+    elif may debian && has_debian; then
         chosen=debian
+    elif may rustup && has_rustup_target "$1"; then
+        chosen=rustup
     fi
 }
 
@@ -157,12 +175,15 @@ compile() {
     local sqlite
     sqlite="$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')${sqlite_more[*]}"
     local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite" SVS_BOT_TARGET="$target")
-    if [ "$chosen" = debian ]; then
-        # Debian has no crt objects for musl; zig brings its own.
+    if [ "$chosen" != rustup ]; then
+        # Neither Debian nor the sources alone bring crt objects for musl; zig has its own.
         flags+=$'\x1f''-Clink-self-contained=no'
-        path=/usr/bin:$path
         args+=("-Zbuild-std=std,panic_abort" "-Zbuild-std-features=$std_features")
-        env+=(RUSTC_BOOTSTRAP=1 CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc)
+        env+=(RUSTC_BOOTSTRAP=1)
+        if [ "$chosen" = debian ]; then
+            path=/usr/bin:$path
+            env+=(CARGO=/usr/bin/cargo RUSTC=/usr/bin/rustc)
+        fi
         # zig's musl has 64-bit times on 32-bit machines; without this word the libc crate takes the old ones, and a
         # program on such a board ends in January 2038. The library that rustup brings cannot be told.
         case $target in armv7-*) env+=(RUST_LIBC_UNSTABLE_MUSL_V1_2_3=1) ;; esac
@@ -189,8 +210,11 @@ check() {
         fail "$target: not static: it wants a loader or a library, see above"
     fi
     bytes=$(stat -c %s "$file")
-    [ "$bytes" -le "$SIZE_MAX_BYTES" ] ||
-        fail "$target: $bytes bytes, at most $SIZE_MAX_BYTES: look for what grew with cargo bloat"
+    if [ "$bytes" -gt "$SIZE_MAX_BYTES" ]; then
+        [ "$chosen" = rustup ] ||
+            fail "$target: $bytes bytes, at most $SIZE_MAX_BYTES: look for what grew with cargo bloat"
+        say "$target: $bytes bytes, more than $SIZE_MAX_BYTES, by the finished library: 'rustup component add rust-src' makes it smaller"
+    fi
     if [ "$run" = no ]; then
         say "$target: static, $bytes bytes; not started (--no-run)"
         return
@@ -223,10 +247,10 @@ try_late_clock() {
         timeout 120 "$runner" "$file" demo 2>/dev/null) || true
     if [ -n "$answers" ]; then
         say "$target: chats in 2040 as well"
-    elif [ "$chosen" = debian ]; then
+    elif [ "$chosen" != rustup ]; then
         fail "$target: does not work after January 2038: were the 64-bit times left out?"
     else
-        say "$target: ends in January 2038, since the library that rustup brings has 32-bit times: --way debian has not"
+        say "$target: ends in January 2038, since the library that rustup brings has 32-bit times: --way source and --way debian have not"
     fi
 }
 
@@ -255,9 +279,10 @@ for target in "${targets[@]}"; do
         choose "$target"
     fi
     case $chosen in
+        source) say "$target: by the compiler at hand, standard library built along ($(rustc --version))" ;;
         rustup) say "$target: by rustup's standard library ($(rustc --version))" ;;
         debian) say "$target: by Debian's compiler, standard library built along ($(/usr/bin/rustc --version))" ;;
-        *) fail "$target: no way to build: run 'rustup target add $target', install ${DEBIAN_PACKAGES[*]} ($rust_wanted or newer), or say --install-deps" ;;
+        *) fail "$target: no way to build: run 'rustup component add rust-src', install ${DEBIAN_PACKAGES[*]} ($rust_wanted or newer), or say --install-deps" ;;
     esac
     binary=$(compile "$ROOT" "$BUILD/$chosen" "$target")
     if [ -n "$try" ]; then

@@ -65,11 +65,19 @@ debian_has() {
     mkdir -p "$SCRATCH/debian/rustlib/src/rust/library/std"
     touch "$SCRATCH/debian/rustlib/src/rust/library/std/Cargo.toml"
 }
+source_has() {
+    mkdir -p "$SYSROOT/lib/rustlib/src/rust/library/std"
+    touch "$SYSROOT/lib/rustlib/src/rust/library/std/Cargo.toml"
+}
+# What rustup's server can give is written in unreachable-COMMAND where it cannot.
 rustup_can_add() {
     tool "$TOOLS/rustup" <<TOOL
 printf '%s\n' "\$*" >>"\$FAKE/rustup"
-[ ! -e "\$FAKE/unreachable" ] || exit 1
-mkdir -p "$SYSROOT/lib/rustlib/\$3/lib"
+[ ! -e "\$FAKE/unreachable-\$1" ] || exit 1
+case "\$1" in
+    target) mkdir -p "$SYSROOT/lib/rustlib/\$3/lib" ;;
+    component) mkdir -p "$SYSROOT/lib/rustlib/src/rust/library/std" && touch "$SYSROOT/lib/rustlib/src/rust/library/std/Cargo.toml" ;;
+esac
 TOOL
 }
 apt_can_install() {
@@ -84,11 +92,11 @@ TOOL
 
 new_machine
 refuses 'a machine with nothing says what to do' 1 'no way to build' build armv7
-refuses 'and does not install unasked' 1 "rustup target add $ARM" build armv7
+refuses 'and does not install unasked' 1 'rustup component add rust-src' build armv7
 same "$(builds)" ''
 
 rustup_has "$ARM"
-holds 'the library of rustup is taken where it is' build armv7
+holds 'the library of rustup is taken where nothing else is' build armv7
 says 'and named' "$ARM: by rustup's standard library"
 holds 'without building the standard library along' test -z "$(builds | grep build-std)"
 holds 'the program is where install.sh looks' test -x "$SOURCES/dist/$NAME"
@@ -96,14 +104,25 @@ holds 'with its checksum' grep -q " $NAME\$" "$SOURCES/dist/SHA256SUMS"
 same "$(cat "$SOURCES/dist/$NAME.cdx.json")" "parts of $ARM with ''"
 holds 'and that of its list of parts' grep -q " $NAME.cdx.json\$" "$SOURCES/dist/SHA256SUMS"
 
+touch "$FAKE/fat"
+holds 'a large program is passed, since that library is large' build --no-run armv7
+says 'with a word on how to make it smaller' 'rustup component add rust-src'
+rm "$FAKE/fat"
+
 debian_has 1.96.0
-holds 'before that of Debian' build armv7
-says 'which is not needed' "by rustup's"
-holds 'unless told' build --way debian armv7
-says 'which is said too' "by Debian's compiler"
+holds 'Debian, which builds it along, comes before' build armv7
+says 'and is named' "by Debian's compiler"
 holds 'there the standard library is built along' grep -q -- "-Zbuild-std=std,panic_abort .*RUSTC=$SCRATCH/debian/rustc" "$FAKE/builds"
-rm -r "$SYSROOT/lib/rustlib/$ARM"
-holds 'where rustup lacks the target Debian does it' build armv7
+holds 'unless told' build --way rustup armv7
+says 'which is said too' "by rustup's"
+rm "$FAKE/builds"
+source_has
+holds 'the sources of the compiler at hand come first' build armv7
+says 'and are named' 'by the compiler at hand, standard library built along'
+holds 'there it is built along too, by that compiler' grep -q -- "-Zbuild-std=std,panic_abort .*RUSTC=\$" "$FAKE/builds"
+refuses 'an unknown way is a wrong use' 1 'takes source, debian or rustup' build --way nix armv7
+rm -r "$SYSROOT/lib/rustlib/src" "$SYSROOT/lib/rustlib/$ARM"
+holds 'where rustup lacks both Debian does it' build armv7
 says 'and this is said' "by Debian's compiler"
 refuses 'but not when rustup was demanded' 1 'no way to build' build --way rustup armv7
 debian_has 1.80.0
@@ -112,15 +131,21 @@ refuses 'a compiler that is too old is none' 1 'no way to build' build armv7
 new_machine
 rustup_can_add
 apt_can_install
-holds 'installing asks rustup first' build --install-deps armv7
-says 'and takes what it brought' "by rustup's"
-same "$(cat "$FAKE/rustup")" "target add $ARM"
+holds 'installing asks rustup for the sources first' build --install-deps armv7
+says 'and takes what it brought' 'by the compiler at hand'
+same "$(cat "$FAKE/rustup")" 'component add rust-src'
 holds 'without a package of the system' test ! -e "$FAKE/apt"
 
 new_machine
 rustup_can_add
+touch "$FAKE/unreachable-component"
+holds 'where neither can be had, the finished library is' build --install-deps armv7
+says 'and used' "by rustup's"
+
+new_machine
+rustup_can_add
 apt_can_install
-touch "$FAKE/unreachable"
+touch "$FAKE/unreachable-component" "$FAKE/unreachable-target"
 holds 'where rustup cannot reach its server the packages are installed' build --install-deps armv7
 says 'and used' "by Debian's compiler"
 holds 'those that are named' grep -q 'install .*rustc-web cargo-web rust-web-src' "$FAKE/apt"
@@ -154,6 +179,9 @@ says 'which is said' 'ends in January 2038'
 debian_has 1.96.0
 refuses 'what is built along may not' 1 'does not work after January 2038' build --way debian armv7
 rm "$FAKE/old-times"
+touch "$FAKE/fat"
+refuses 'nor may it be large' 1 'at most' build --way debian armv7
+rm "$FAKE/fat"
 
 # fault FILE TEXT: with this wrong, the build is refused with this text.
 fault() {
@@ -162,7 +190,6 @@ fault() {
     rm "$FAKE/$1"
 }
 fault dynamic 'not static'
-fault fat 'at most'
 fault mute 'demo did not answer'
 fault build-fails 'the build failed'
 fault no-list 'the list of its parts'
