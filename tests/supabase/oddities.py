@@ -1,10 +1,13 @@
 """Cases of `scripts/test.d/supabase.py`: odd texts, tables that are not what they should be, policies, cron."""
-import json, pathlib, subprocess, time
+import json, pathlib, re, subprocess, time
 
 from peers import READY_S, jwt
+from rig import US
 from standin import TOKEN, StandIn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+# Rows sent before an outage (fewer than leave in one turn), and rows of the outage.
+SENT_BEFORE, WAITING = 900, 20_000
 OWN_IDS = "alter table chat_history alter id drop default; alter table chat_history alter id add generated always as identity;"
 
 
@@ -158,22 +161,27 @@ def cron_hears_nothing_unless_it_must(w, _):
     w.same()
 
 
+def unsent(w):
+    return w.db.execute("select (select count(*) from history where sync != 2) + (select count(*) from registry where sync != 2)").fetchone()[0]
+
+
+def until(what, look, seconds=READY_S):
+    end = time.monotonic() + seconds
+    while not look():
+        assert time.monotonic() < end, what
+        time.sleep(0.05)
+
+
+def daemon(w, it, **more):
+    settings = {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_API_URL": it.telegram, "GEMINI_API_URL": it.gemini, "HTTP_ADDR": "off",
+                "SYNC_INTERVAL": "1s", **more}
+    return subprocess.Popen([str(w.binary), "run", "--data-dir", str(w.data)], env={**w.env, **settings}, cwd=w.folder,
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 def daemon_and_cron_share_a_lease(w, _):
     """The daemon at its own pace and `sync` beside it; killed with a request under way it leaves nobody waiting for its lease."""
-    left = lambda: w.db.execute("select (select count(*) from history where sync != 2) + (select count(*) from registry where sync != 2)").fetchone()[0]
-
-    def until(what, look):
-        end = time.monotonic() + READY_S
-        while not look():
-            assert time.monotonic() < end, what
-            time.sleep(0.05)
-
-    def daemon():
-        settings = {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_API_URL": it.telegram, "GEMINI_API_URL": it.gemini, "HTTP_ADDR": "off",
-                    "SYNC_INTERVAL": "1s", "SYNC_BATCH_ROWS": "20"}
-        return subprocess.Popen([str(w.binary), "run", "--data-dir", str(w.data)], env={**w.env, **settings}, cwd=w.folder,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
+    left = lambda: unsent(w)
     def kill_with_a_request_under_way(process):
         w.gateway.fault = lambda *_: "hang"
         first = len(w.gateway.log)
@@ -184,7 +192,7 @@ def daemon_and_cron_share_a_lease(w, _):
         w.gateway.fault = lambda *_: None
         w.gateway.settle()
     with StandIn("--unlimited") as it:
-        process = daemon()
+        process = daemon(w, it, SYNC_BATCH_ROWS="20")
         try:
             for turn in range(6):
                 w.add(200)
@@ -193,7 +201,7 @@ def daemon_and_cron_share_a_lease(w, _):
             until("rows are left", lambda: left() == 0)
             kill_with_a_request_under_way(process)
             # Its successor has the lock of the directory, and need not wait for the lease, which lasts longer than this.
-            process = daemon()
+            process = daemon(w, it, SYNC_BATCH_ROWS="20")
             until("the next daemon waits", lambda: left() == 0)
             kill_with_a_request_under_way(process)
             w.sync()
@@ -204,5 +212,52 @@ def daemon_and_cron_share_a_lease(w, _):
     w.same()
 
 
+def days_without_supabase(w, _):
+    """Rows of five days wait while what was sent before grows old and goes; people are answered meanwhile; then all of it
+    arrives in batches, in little memory, and only then grows too old as well."""
+    day_us, keep_days = 86_400 * US, 2
+    now_us = int(time.time() * US)
+    w.add(SENT_BEFORE, message_text=lambda n: f"sent {n}", created_us=lambda n: now_us - 5 * day_us + n)
+    w.sync()
+    w.add(WAITING, message_text=lambda n: f"waiting {n}", response_text="x" * 500,
+          created_us=lambda n: now_us - 5 * day_us + n * (5 * day_us // WAITING))
+    count = lambda what: w.db.execute(f"select count(*) from history where message_text like '{what} %'").fetchone()[0]
+    peak_kib = lambda: int(re.search(r"VmHWM:\s+(\d+)", pathlib.Path(f"/proc/{process.pid}/status").read_text())[1])
+    outage = ["cut", 503, "html200", 544]
+    w.gateway.fault = lambda number, *_: outage[number % len(outage)]
+    settings = {"KEEP_HISTORY": f"{keep_days}d"}
+    with StandIn("--unlimited") as it:
+        process, first, begun = daemon(w, it, **settings), len(w.gateway.log), time.monotonic()
+        try:
+            until("what was sent does not grow too old", lambda: count("sent") == 0)
+            it.hears("is anybody there?")
+            until("nobody is answered", lambda: it.has_sent("is anybody there?"))
+            until("it does not try again", lambda: len(w.gateway.log) - first > 3, 60)
+            tries, seconds = len(w.gateway.log) - first, time.monotonic() - begun
+            assert tries < 10 + seconds, f"{tries} tries in {seconds:.0f} s of an outage"
+            assert count("waiting") == WAITING, "what was not sent has gone"
+            before_kib, first = peak_kib(), len(w.gateway.log)
+            w.gateway.fault = lambda *_: None
+            until("it does not drain", lambda: unsent(w) == 0, 120)
+            grown_kib, requests = peak_kib() - before_kib, len(w.gateway.log) - first
+            assert grown_kib < 8 * 1024, f"{grown_kib} KiB more for the backlog"
+            assert max(size for _, _, size, _ in w.gateway.log[first:]) < 2 << 20, "a batch without bounds"
+            assert requests < WAITING / 20, f"{requests} requests for {WAITING} rows"
+        finally:
+            process.kill()
+            process.wait()
+        there = json.loads(w.pg.sql("select json_agg(message_text) from chat_history"))
+        wanted = {f"sent {n}" for n in range(SENT_BEFORE)} | {f"waiting {n}" for n in range(WAITING)} | {"is anybody there?"}
+        assert set(there) == wanted and len(there) == len(wanted), f"{len(there)} rows there, {len(wanted)} wanted"
+        process = daemon(w, it, **settings)
+        try:
+            until("what has arrived stays for ever", lambda: count("waiting") < WAITING)
+        finally:
+            process.kill()
+            process.wait()
+    young = w.db.execute("select count(*) from history where created_us > ?", (now_us - keep_days * day_us + 60 * US,)).fetchone()[0]
+    assert young > WAITING * keep_days // 5 - WAITING // 100, f"only {young} rows of the days to be kept"
+
+
 CASES = [halves_and_long_names, policies, the_other_table_is_odd, registrations_take_too_long, a_trigger_swallows_rows, cron_hears_nothing_unless_it_must,
-         daemon_and_cron_share_a_lease]
+         daemon_and_cron_share_a_lease, days_without_supabase]
