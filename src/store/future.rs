@@ -12,7 +12,8 @@ const WAIT_MS_MAX: i64 = DAY_MS;
 /// A project that has none of a model is tried again after eight days at the latest.
 const STATE_MS_MAX: i64 = 9 * DAY_MS;
 
-/// Moves what lies in the future to now; how many rows that were. For the start, before anything is cached.
+/// Moves what lies in the future to now; how many rows that were. For the start, before anything is cached: so tables
+/// that grow with every person are not gone through here ([`seen`](super::people::seen) judges a person's own row).
 ///
 /// # Errors
 /// As SQLite says.
@@ -28,7 +29,6 @@ pub fn forget(db: &Db, now_ms: UnixMs) -> Result<usize> {
         ("UPDATE inbox SET due_ms = ?2 WHERE due_ms > ?1", WAIT_MS_MAX),
         ("UPDATE outbox SET created_ms = ?2 WHERE created_ms > ?1", 0),
         ("UPDATE outbox SET due_ms = ?2 WHERE due_ms > ?1", WAIT_MS_MAX),
-        ("UPDATE person SET refused_ms = ?2 WHERE refused_ms > ?1", 0),
         ("UPDATE erasure SET again_ms = ?2 WHERE again_ms > ?1", WAIT_MS_MAX),
         ("UPDATE gemini_key SET resting_until_ms = ?2 WHERE resting_until_ms > ?1", WAIT_MS_MAX),
         ("UPDATE quota SET until_ms = ?2 WHERE until_ms > ?1", STATE_MS_MAX),

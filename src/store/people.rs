@@ -46,14 +46,19 @@ pub struct Session {
     pub last_ms: UnixMs,
 }
 
-/// Writes down who was seen; returns what was known before.
+/// Writes down who was seen; returns what was known before. A refusal that a wrong clock dated in the future counts as
+/// one of long ago.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn seen(db: &Connection, user: &User, now_ms: UnixMs) -> Result<Person> {
     let known = db
-        .prepare_cached("SELECT refused_ms FROM person WHERE user_id = ?1")?
-        .query_row([user.id.0], |row| Ok(Person { refused_ms: row.get(0)?, new: false }))
+        .prepare_cached(
+            "SELECT iif(refused_ms > ?2, 1, refused_ms) FROM person WHERE user_id = ?1",
+        )?
+        .query_row(params![user.id.0, now_ms], |row| {
+            Ok(Person { refused_ms: row.get(0)?, new: false })
+        })
         .optional()?;
     db.prepare_cached(
         "INSERT INTO person (user_id, username, first_name, lang, first_ms, last_ms)
@@ -422,6 +427,27 @@ mod tests {
                 false => Before::default(),
             };
             assert_eq!(before, want, "{what}");
+        }
+    }
+    #[test]
+    fn a_refusal_counts_from_when_it_was_unless_a_wrong_clock_dated_it() {
+        let user = User {
+            id: UserId(5),
+            username: None,
+            first_name: "A".to_owned(),
+            language_code: None,
+            is_bot: false,
+        };
+        for (refused_ms, now_ms, want) in
+            [(0, 100, 0), (40, 100, 40), (100, 100, 100), (9_000, 100, 1)]
+        {
+            let mut store = Store::in_memory().unwrap();
+            let found = store.write(Durability::Process, |db| {
+                seen(db, &user, 10)?;
+                set_refused(db, user.id, refused_ms)?;
+                seen(db, &user, now_ms)
+            });
+            assert_eq!(found.unwrap().refused_ms, want, "{refused_ms} at {now_ms}");
         }
     }
 }
