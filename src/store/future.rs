@@ -30,6 +30,7 @@ pub fn forget(db: &Db, now_ms: UnixMs) -> Result<usize> {
         ("UPDATE outbox SET created_ms = ?2 WHERE created_ms > ?1", 0),
         ("UPDATE outbox SET due_ms = ?2 WHERE due_ms > ?1", WAIT_MS_MAX),
         ("UPDATE erasure SET again_ms = ?2 WHERE again_ms > ?1", WAIT_MS_MAX),
+        ("UPDATE erasure SET asked_ms = ?2 WHERE asked_ms > ?1", 0),
         ("UPDATE gemini_key SET resting_until_ms = ?2 WHERE resting_until_ms > ?1", WAIT_MS_MAX),
         ("UPDATE quota SET until_ms = ?2 WHERE until_ms > ?1", STATE_MS_MAX),
         ("UPDATE model_bench SET until_ms = ?2 WHERE until_ms > ?1", WAIT_MS_MAX),

@@ -47,7 +47,7 @@ pub struct Session {
 }
 
 /// Writes down who was seen; returns what was known before. A refusal that a wrong clock dated in the future counts as
-/// one of long ago.
+/// one of long ago; who asked to be forgotten asked before this.
 ///
 /// # Errors
 /// As SQLite says.
@@ -65,7 +65,7 @@ pub fn seen(db: &Connection, user: &User, now_ms: UnixMs) -> Result<Person> {
          VALUES (?1, ?2, ?3, ?4, ?5, ?5)
          ON CONFLICT (user_id) DO UPDATE SET username = excluded.username,
            first_name = excluded.first_name, lang = excluded.lang, last_ms = excluded.last_ms,
-           unreachable = 0",
+           unreachable = 0, forgotten_ms = min(forgotten_ms, excluded.last_ms - 1)",
     )?
     .execute(params![
         user.id.0,

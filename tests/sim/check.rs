@@ -29,6 +29,11 @@ struct Question {
     words: u32,
     /// Whose use of a keyword it counts as.
     counts_for: Option<(i64, i64)>,
+    user: i64,
+    /// Stands in its text.
+    token: String,
+    /// Who asked it was forgotten since.
+    forgotten: bool,
 }
 
 #[derive(Default)]
@@ -241,6 +246,23 @@ impl Witness {
         self.answered_upto.values_mut().for_each(|upto| *upto = (*upto).min(newest));
     }
 
+    /// Everybody who has written so far.
+    pub fn people(&self) -> Vec<i64> {
+        let people: BTreeSet<i64> = self.wrote.values().map(|wrote| wrote.user).collect();
+        people.into_iter().collect()
+    }
+
+    /// What a person has asked so far leaves no trace, here or there.
+    pub fn forgot(&mut self, user: i64) {
+        self.registered.retain(|(of, _), _| *of != user);
+        for question in self.questions.values_mut() {
+            if question.user == user {
+                question.forgotten = true;
+                question.counts_for = None;
+            }
+        }
+    }
+
     fn may_ask_again(&mut self, row: i64) {
         if let Some(question) = self.questions.get_mut(&row) {
             question.asks_allowed += 1;
@@ -338,7 +360,9 @@ impl Witness {
             self.accepted += 1;
             let question = self.questions.entry(row).or_insert_with(Question::fresh);
             question.lane = (chat, topic);
-            if let Some(wrote) = self.wrote.get(&update).filter(|wrote| wrote.keyword) {
+            let Some(wrote) = self.wrote.get(&update) else { continue };
+            (question.user, question.token) = (wrote.user, wrote.token.clone());
+            if wrote.keyword {
                 question.counts_for = Some((wrote.user, wrote.chat));
                 *self.registered.entry((wrote.user, wrote.chat)).or_default() += 1;
             }
@@ -353,6 +377,7 @@ impl Witness {
             "SELECT count(*) FROM outbox",
             "SELECT count(*) FROM history WHERE sync IN (0, 1)",
             "SELECT count(*) FROM registry WHERE sync = 0",
+            "SELECT count(*) FROM erasure",
         ] {
             if count(core, sql, &[])? != 0 {
                 return Ok(false);
@@ -364,7 +389,8 @@ impl Witness {
     pub fn unrest(&self, core: &Core) -> String {
         let of = |sql| count(core, sql, &[]).unwrap_or(-1);
         format!(
-            "{} questions ({} heads to take, due {}), {} messages (due {}), {} rows of history, {} of the registry; in hand {:?}",
+            "{} erasures, {} questions ({} heads to take, due {}), {} messages (due {}), {} rows of history, {} of the registry; in hand {:?}",
+            of("SELECT count(*) FROM erasure"),
             of("SELECT count(*) FROM inbox WHERE state IN (1, 2)"),
             of("SELECT count(*) FROM inbox WHERE state = 1 AND head = 1"),
             of("SELECT min(due_ms) FROM inbox WHERE state = 1 AND head = 1"),

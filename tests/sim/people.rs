@@ -8,6 +8,8 @@ pub struct Wrote {
     pub update: i64,
     pub chat: i64,
     pub user: i64,
+    /// Stands in its text.
+    pub token: String,
     /// In a group and with the keyword: a row of the registry, if it is taken up.
     pub keyword: bool,
 }
@@ -58,7 +60,7 @@ pub fn write(dice: &mut Dice, telegram: &mut Telegram, chats: u32, at_s: i64) ->
          \"text\":\"{text}\"{extra}}}"
     );
     let update = telegram.happens(&body);
-    Wrote { update, chat, user, keyword }
+    Wrote { update, chat, user, token, keyword }
 }
 
 fn command(name: &str, extra: &mut String) -> String {

@@ -41,10 +41,12 @@ pub enum Fault {
     SupabaseAway,
     /// The wall clock steps.
     Clock,
+    /// Somebody is to be forgotten, by the command beside the daemon.
+    Forget,
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Kill,
         Self::Stop,
         Self::Power,
@@ -63,6 +65,7 @@ impl Fault {
         Self::SupabaseError,
         Self::SupabaseAway,
         Self::Clock,
+        Self::Forget,
     ];
 
     pub fn bit(self) -> u32 {

@@ -18,8 +18,8 @@ use svs_bot::daemon::core::{self, Core, End};
 use svs_bot::daemon::event::{
     AskJob, Asked, Event, Fetched, Job, PollFailure, SendFailure, SetupResult,
 };
-use svs_bot::store::Store;
 use svs_bot::store::outbox::Sending;
+use svs_bot::store::{Durability, Store, erase};
 use svs_bot::types::model::ModelFailure;
 use svs_bot::types::{
     DAY_MS, Group, HOUR_MS, MINUTE_MS, MessageId, Now, Role, SECOND_MS, Secret, User, UserId,
@@ -70,6 +70,8 @@ pub enum Item {
 pub struct World {
     pub plan: Plan,
     pub dice: Dice,
+    /// Of its own, so that worlds are the same as before anybody was forgotten.
+    forgets: Dice,
     pub now_ms: i64,
     start_ms: i64,
     items: BTreeMap<(i64, u64), Item>,
@@ -131,6 +133,7 @@ impl World {
             at_once: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             updates: 0,
+            forgets: Dice::new(plan.seed ^ 0xf0_9e75),
             plan,
             dice,
         };
@@ -241,6 +244,8 @@ impl World {
         self.healed = true;
         self.away = [false; 3];
         disk::heal();
+        // What was given up before is either done by now or never.
+        self.supabase.release();
         if self.core.is_none() {
             self.start_core()?;
         }

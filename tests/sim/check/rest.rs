@@ -29,9 +29,33 @@ impl Witness {
         if parked != 0 {
             return Err(format!("{parked} rows were set aside"));
         }
+        self.nothing_of_the_forgotten(core)?;
         same_history(core, world)?;
         self.same_registry(core, world)?;
         self.ledger(core, world)
+    }
+
+    /// With [`same_history`] this holds for Supabase as well.
+    fn nothing_of_the_forgotten(&self, core: &Core) -> Result<(), String> {
+        for (row, question) in self.questions.iter().filter(|(_, question)| question.forgotten) {
+            let kept = core
+                .store
+                .read(|db| {
+                    db.prepare_cached(
+                        "SELECT count(*) FROM history
+                          WHERE user_id = ?1 AND instr(message_text || response_text, ?2) != 0",
+                    )?
+                    .query_row((question.user, &question.token), |row| row.get::<_, i64>(0))
+                })
+                .map_err(|error| error.to_string())?;
+            if kept != 0 {
+                return Err(format!(
+                    "question {row} of {} is kept though forgotten",
+                    question.user
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn same_registry(&self, core: &Core, world: &World) -> Result<(), String> {

@@ -12,9 +12,11 @@ impl World {
             Fault::TelegramAway | Fault::GeminiAway => 70 * MINUTE_MS,
             Fault::SupabaseAway => 3 * HOUR_MS,
             Fault::Clock => 100 * MINUTE_MS,
+            Fault::Forget => 40 * MINUTE_MS,
             _ => return,
         };
-        let after_ms = self.dice.span(mean_ms / 10, 2 * mean_ms);
+        let dice = if fault == Fault::Forget { &mut self.forgets } else { &mut self.dice };
+        let after_ms = dice.span(mean_ms / 10, 2 * mean_ms);
         self.at(after_ms, Item::Trouble(fault));
     }
 
@@ -23,6 +25,9 @@ impl World {
             return Ok(());
         }
         self.next_trouble(fault);
+        if fault == Fault::Forget {
+            return self.forget_somebody();
+        }
         if !self.hit(fault, 1_000) {
             return Ok(());
         }
@@ -55,6 +60,30 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+
+    /// As `svs-bot forget` does it: a process of its own, by the wall clock, whether the daemon runs or not.
+    fn forget_somebody(&mut self) -> Result<(), String> {
+        if self.plan.faults & Fault::Forget.bit() == 0 {
+            return Ok(());
+        }
+        let people = self.witness.people();
+        let Some(user) = (!people.is_empty()).then(|| self.forgets.pick(&people)) else {
+            return Ok(());
+        };
+        let wall_ms = self.now_ms + self.skew_ms;
+        let forgotten = Store::open_existing(&self.dir).and_then(|mut store| {
+            store.write(Durability::Disk, |db| erase::forget(db, UserId(user), wall_ms))
+        });
+        match forgotten {
+            Ok(_) => {
+                self.count(Fault::Forget);
+                self.witness.forgot(user);
+                Ok(())
+            }
+            Err(_) if disk::is_troubled() => Ok(()),
+            Err(why) => Err(format!("{user} cannot be forgotten: {why}")),
+        }
     }
 
     pub(super) fn trouble_ends(&mut self, fault: Fault) -> Result<(), String> {
