@@ -15,14 +15,13 @@ import time
 import urllib.error
 import urllib.request
 
-from bot import Bot, until
+from bot import Bot, until, wall_clock
 from namespaces import enter, loopback_up, mount
 from standin import StandIn
 
 PATIENCE_S = 90
 # src/daemon/clock.rs: no honest clock is older.
 OLDEST_PLAUSIBLE_MS = 1_793_491_200_000
-FAKETIME = ["/usr/lib/*/faketime/libfaketimeMT.so.1", "/usr/lib/faketime/libfaketimeMT.so.1"]
 
 
 def bot(standin, **more):
@@ -47,11 +46,8 @@ def says(it, words):
 
 
 def fake_clock(folder):
-    found = [path for pattern in FAKETIME for path in pathlib.Path("/").glob(pattern[1:])]
-    assert found, "libfaketime is missing: install the package faketime, or run scripts/test --set-up"
     file = folder / "clock"
-    environment = {"LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1",
-                   "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    environment = wall_clock(FAKETIME_TIMESTAMP_FILE=str(file), FAKETIME_NO_CACHE="1")
     return environment, lambda text: file.write_text(text + "\n")
 
 
