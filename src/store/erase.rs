@@ -53,3 +53,46 @@ pub fn is_forgotten(db: &Connection, user: UserId, since_ms: UnixMs) -> Result<b
         )?
         .query_row(params![user.0, since_ms], |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Durability, Store};
+
+    #[test]
+    fn what_is_in_hand_is_forgotten_even_if_it_was_dated_by_a_clock_that_ran_ahead() {
+        for (what, received_ms, history_us, now_ms, since_ms, want) in [
+            ("asked before", 50, 0, 100, 50, true),
+            ("asked at that instant", 100, 0, 100, 100, true),
+            ("asked after", 50, 0, 100, 101, false),
+            ("asked before, by a clock ahead", 900, 0, 100, 900, true),
+            ("asked after, by a clock ahead", 900, 0, 100, 901, false),
+            ("answered lately, by a clock ahead", 50, 900_500, 100, 901, true),
+        ] {
+            let user = UserId(5);
+            let mut store = Store::in_memory().unwrap();
+            let (asked_ms, found) = store
+                .write(Durability::Process, |db| {
+                    db.execute("INSERT INTO person (user_id, first_ms, last_ms) VALUES (5, 1, 1)", [])?;
+                    db.execute(
+                        "INSERT INTO inbox (update_id, state, received_ms, user_id) VALUES (1, 2, ?1, 5)",
+                        [received_ms],
+                    )?;
+                    db.execute(
+                        "INSERT INTO history (chat_id, user_id, created_us) VALUES (5, 5, ?1)",
+                        [history_us],
+                    )?;
+                    assert_eq!(forget(db, user, now_ms)?, 1);
+                    let asked_ms: i64 =
+                        db.query_row("SELECT asked_ms FROM erasure", [], |row| row.get(0))?;
+                    Ok((asked_ms, is_forgotten(db, user, since_ms)?))
+                })
+                .unwrap();
+            assert_eq!(found, want, "{what}");
+            assert!(
+                asked_ms * 1_000 >= history_us,
+                "{what}: rows younger than {asked_ms} would stay"
+            );
+        }
+    }
+}

@@ -252,6 +252,19 @@ impl Witness {
         people.into_iter().collect()
     }
 
+    /// Those of them whose question waits or is being asked.
+    pub fn waiting(&self, core: Option<&Core>) -> Vec<i64> {
+        let Some(core) = core else { return Vec::new() };
+        let found = core.store.read(|db| {
+            db.prepare_cached(
+                "SELECT DISTINCT user_id FROM inbox WHERE state IN (1, 2) ORDER BY user_id",
+            )?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<Vec<i64>, rusqlite::Error>>()
+        });
+        found.unwrap_or_default()
+    }
+
     /// What a person has asked so far leaves no trace, here or there.
     pub fn forgot(&mut self, user: i64) {
         self.registered.retain(|(of, _), _| *of != user);

@@ -67,7 +67,9 @@ impl World {
         if self.plan.faults & Fault::Forget.bit() == 0 {
             return Ok(());
         }
-        let people = self.witness.people();
+        // Best somebody whose question is in hand.
+        let waiting = self.witness.waiting(self.core.as_ref());
+        let people = if waiting.is_empty() { self.witness.people() } else { waiting };
         let Some(user) = (!people.is_empty()).then(|| self.forgets.pick(&people)) else {
             return Ok(());
         };
