@@ -107,7 +107,7 @@ def seen(shared):
     told = json.loads(shared.says(it, "status", "--fleet", "--json").stdout)["boxes"]
     assert len(told) == 3 and all(box["version"] and box["bot"] for box in told), told
     assert len(shared.says(it, "status", "--fleet").stdout.splitlines()) == 4
-    items = json.loads(shared.says(it, "check", "--offline", "--json").stdout)["checks"]
+    items = json.loads(shared.says(it, "check", "--offline", "--json").stdout)["items"]
     item = next(item for item in items if item["name"] == "shared ledger")
     assert item["level"] == "ok" and "3 boxes" in item["found"], item
 
@@ -187,8 +187,10 @@ def ask_slowly(boxes, first):
     for person in range(first, first + 5):
         for it in boxes:
             it.telegram.hears("hello", person)
+    # Who has to wait is told so first, which is no answer yet.
     for it in boxes:
-        until(150, f"answers to {first}", lambda it=it: all(it.answers().get(person) for person in range(first, first + 5)))
+        until(150, f"answers to {first}", lambda it=it: all(it.answers().get(person) for person in range(first, first + 5))
+              and it.metric("svs_bot_inbox_pending") == 0)
 
 
 def closed():

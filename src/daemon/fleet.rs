@@ -204,12 +204,7 @@ pub fn metrics(view: &View) -> String {
             "Commands sent to Redis, or calls of the shared ledger.",
             view.commands,
         ),
-        (
-            "drift_total",
-            "counter",
-            "Requests of this box that the others had not known of.",
-            view.drift,
-        ),
+        ("drift_total", "counter", "Requests of this box that were told late.", view.drift),
     ] {
         let _ = writeln!(
             out,
