@@ -5,14 +5,16 @@
 mod file;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use crate::engine::fleet::{Ask, Beat, Known, News, Standing, Ticket, Use, Verdict, View, alone};
 use crate::types::UnixMs;
 use crate::types::model::FleetHeld as Held;
-use file::{File, Found, NEWS_PER_BEAT, Trouble, WARM_UP_MS};
+use file::{File, Found, NEWS_PER_BEAT, WARM_UP_MS};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use trouble::Trouble;
 
 /// Between two beats: a look that writes nothing; news is with everyone within a second.
 pub const BEAT_EVERY_MS: u64 = 800;

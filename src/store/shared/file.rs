@@ -3,11 +3,12 @@
 //! Invariant: who opens, makes or sets aside the file holds the lock beside it.
 
 use super::super::private;
+use super::trouble::{Trouble, explain, io, lost, no_folder, read_only};
 use crate::engine::fleet::{Ask, Use};
 use crate::engine::keypool::WINDOW_MS;
 use crate::types::{DAY_MS, UnixMs};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -41,8 +42,6 @@ pub(super) const NEWS_PER_BEAT: usize = 200;
 /// Requests that a minute's window holds where only tokens are limited: as in the ledger.
 const REQUESTS_MAX: u32 = 2_048;
 
-const MODE: &str = "let the user that the bots run as write to it and to its folder";
-
 const SCHEMA: &str = "
 CREATE TABLE born (id TEXT NOT NULL, at_ms INTEGER NOT NULL) STRICT;
 CREATE TABLE minute (member TEXT PRIMARY KEY, pair TEXT NOT NULL, box TEXT NOT NULL, at_ms INTEGER NOT NULL, tokens INTEGER NOT NULL) STRICT, WITHOUT ROWID;
@@ -55,15 +54,6 @@ const RAISE: &str = "INSERT INTO day (pair, day, box, used) VALUES (?1, ?2, ?3, 
      ON CONFLICT (pair, day, box) DO UPDATE SET used = excluded.used";
 const COUNT: &str =
     "INSERT OR REPLACE INTO minute (member, pair, box, at_ms, tokens) VALUES (?1, ?2, ?3, ?4, ?5)";
-
-/// Why the file cannot be used.
-#[derive(Debug)]
-pub(super) struct Trouble {
-    /// `what: why: what to do`.
-    pub(super) text: String,
-    /// Whether what was shared is lost or elsewhere, so that the boxes will meet at a new file.
-    pub(super) is_lost: bool,
-}
 
 /// What a reservation came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -464,45 +454,4 @@ fn beside(path: &Path, end: &str) -> PathBuf {
 
 fn id_of(path: &Path) -> Option<(u64, u64)> {
     fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
-}
-
-impl Trouble {
-    fn of(path: &Path, why: &str, todo: &str) -> Self {
-        Self { text: format!("{}: {why}: {todo}", path.display()), is_lost: false }
-    }
-}
-
-fn lost(path: &Path, why: &str) -> Trouble {
-    let todo = "nothing: a new one is begun and filled by every box";
-    Trouble { is_lost: true, ..Trouble::of(path, why, todo) }
-}
-
-fn no_folder(dir: &Path) -> Trouble {
-    Trouble::of(dir, "there is no such folder", "make it, owned by the user that the bots run as")
-}
-
-fn io(path: &Path, error: &std::io::Error) -> Trouble {
-    match (error.kind(), path.parent()) {
-        (std::io::ErrorKind::NotFound, Some(dir)) => no_folder(dir),
-        _ => Trouble::of(path, &error.to_string(), MODE),
-    }
-}
-
-fn read_only(path: &Path) -> Trouble {
-    Trouble::of(path, "may only be read", MODE)
-}
-
-fn explain(path: &Path, error: &rusqlite::Error) -> Trouble {
-    let why = error.to_string();
-    let todo = match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => return lost(path, &why),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another program holds it: end that program; it is tried again"
-        }
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => MODE,
-        Some(ErrorCode::DiskFull) => "free some room; it is tried again",
-        Some(ErrorCode::SystemIoFailure) => "look at the disk, and that it is no network's",
-        _ => "stop the bots and remove it: a new one is filled by every box",
-    };
-    Trouble::of(path, &why, todo)
 }
