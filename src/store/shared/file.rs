@@ -8,7 +8,7 @@ use crate::engine::fleet::{Ask, Use};
 use crate::engine::keypool::WINDOW_MS;
 use crate::types::{DAY_MS, UnixMs};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ const VERSION: i64 = 1;
 const PAGES_MAX: i64 = 4_096;
 /// Pages in the log after which it is worked into the file.
 const CHECKPOINT_PAGES: i64 = 200;
+/// Prepared statements kept: all there are.
+const STATEMENTS_MAX: usize = 24;
 /// Page cache in KiB.
 const CACHE_KIB: i64 = 64;
 /// After the file began anew nothing is sent for so long, until every box has said what it used.
@@ -32,8 +34,9 @@ pub(super) const WARM_UP_MS: i64 = 3_000;
 const AHEAD_MS: i64 = 5_000;
 /// A box not heard of for so long has no share any more.
 pub(super) const BOX_LIFE_MS: i64 = 45_000;
-/// Counts of days until no box can be on them any more, and those that a clock that was ahead counted on.
-const DAY_LIFE: i64 = 2;
+/// Counts of days are kept long after: a clock that is ahead for a while must not take away today's.
+const DAY_LIFE: i64 = 32;
+/// Days that a clock which was ahead counted on weigh on today up to here: as in the ledger.
 const AHEAD_DAYS_MAX: i64 = 8;
 /// News kept, for how long, and read at once.
 const NEWS_MAX: i64 = 2_000;
@@ -210,18 +213,16 @@ impl File {
             return Ok(Found::Warming { wait_ms: self.is_warm_at_ms - boot_ms });
         }
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (mut total, own): (u32, u32) = tx
-            .prepare_cached(
-                "SELECT coalesce(sum(used), 0), coalesce(sum(used) FILTER (WHERE box = ?3 AND day = ?2), 0) \
+        let (mut total, own) = two(
+            &tx,
+            "SELECT coalesce(sum(used), 0), coalesce(sum(used) FILTER (WHERE box = ?3 AND day = ?2), 0) \
                  FROM day WHERE pair = ?1 AND day BETWEEN ?2 AND ?2 + ?4",
-            )?
-            .query_row((pair, ask.day, id, AHEAD_DAYS_MAX), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            &[&pair, &ask.day, &id, &AHEAD_DAYS_MAX],
+        )?;
         // What the box did while it could not tell is made up for here; telling twice changes nothing.
         let known = own.max(ask.own_settled);
         total = total.saturating_add(known - own);
-        let raise = |used: u32| -> rusqlite::Result<()> {
-            tx.prepare_cached(RAISE)?.execute((pair, ask.day, id, used)).map(drop)
-        };
+        let raise = |used: u32| run(&tx, RAISE, &[&pair, &ask.day, &id, &used]);
         if known > own {
             raise(known)?;
         }
@@ -235,7 +236,7 @@ impl File {
                 tx.commit()?;
                 return Ok(Found::Minute { wait_ms, total });
             }
-            tx.prepare_cached(COUNT)?.execute((member, pair, id, boot_ms, ask.tokens))?;
+            run(&tx, COUNT, &[&member, &pair, &id, &boot_ms, &ask.tokens])?;
         }
         raise(known.saturating_add(1))?;
         tx.commit()?;
@@ -251,15 +252,13 @@ impl File {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         match tokens {
             Some(tokens) => {
-                tx.prepare_cached("UPDATE minute SET tokens = ?2 WHERE member = ?1")?
-                    .execute((member, tokens))?;
+                let sql = "UPDATE minute SET tokens = ?2 WHERE member = ?1";
+                run(&tx, sql, &[&member, &tokens])?;
             }
             None => {
-                tx.prepare_cached("DELETE FROM minute WHERE member = ?1")?.execute([member])?;
-                tx.prepare_cached(
-                    "UPDATE day SET used = used - 1 WHERE pair = ?1 AND day = ?2 AND box = ?3 AND used > 0",
-                )?
-                .execute((pair, day, id))?;
+                run(&tx, "DELETE FROM minute WHERE member = ?1", &[&member])?;
+                let sql = "UPDATE day SET used = used - 1 WHERE pair = ?1 AND day = ?2 AND box = ?3 AND used > 0";
+                run(&tx, sql, &[&pair, &day, &id])?;
             }
         }
         tx.commit()
@@ -276,25 +275,20 @@ impl File {
         let mut unknown = 0_u32;
         for (at, it) in uses.iter().enumerate() {
             let pair = super::pair_name(&it.project, &it.model);
-            let own: Option<u32> = tx
-                .prepare_cached("SELECT used FROM day WHERE pair = ?1 AND day = ?2 AND box = ?3")?
-                .query_row((&pair, it.day, id), |row| row.get(0))
-                .optional()?;
-            let missing = it.today.saturating_sub(own.unwrap_or(0));
+            let sql = "SELECT used, 0 FROM day WHERE pair = ?1 AND day = ?2 AND box = ?3";
+            let (own, _) = two(&tx, sql, &[&pair, &it.day, &id])?;
+            let missing = it.today.saturating_sub(own);
             if missing > 0 {
                 unknown = unknown.saturating_add(missing);
-                tx.prepare_cached(RAISE)?.execute((&pair, it.day, id, it.today))?;
+                run(&tx, RAISE, &[&pair, &it.day, &id, &it.today])?;
             }
             window(&tx, &pair, boot_ms)?;
-            let (count, tokens): (u32, u32) = tx
-                .prepare_cached(
-                    "SELECT count(*), coalesce(sum(tokens), 0) FROM minute WHERE pair = ?1 AND box = ?2",
-                )?
-                .query_row((&pair, id), |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let sql = "SELECT count(*), coalesce(sum(tokens), 0) FROM minute WHERE pair = ?1 AND box = ?2";
+            let (count, tokens) = two(&tx, sql, &[&pair, &id])?;
             let mut tokens = it.minute_tokens.saturating_sub(tokens);
             for n in 0..it.minute.saturating_sub(count).min(REQUESTS_MAX) {
                 let member = format!("{name}:{at}:{n}");
-                tx.prepare_cached(COUNT)?.execute((member, &pair, id, boot_ms, tokens))?;
+                run(&tx, COUNT, &[&member, &pair, &id, &boot_ms, &tokens])?;
                 tokens = 0;
             }
         }
@@ -317,23 +311,19 @@ impl File {
     ) -> rusqlite::Result<()> {
         let day = crate::calendar::pacific_day(now_ms);
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        tx.prepare_cached("INSERT OR REPLACE INTO boxes (id, seen_ms, said) VALUES (?1, ?2, ?3)")?
-            .execute((id, boot_ms, said))?;
+        let sql = "INSERT OR REPLACE INTO boxes (id, seen_ms, said) VALUES (?1, ?2, ?3)";
+        run(&tx, sql, &[&id, &boot_ms, &said])?;
         for text in news {
-            tx.prepare_cached("INSERT INTO news (box, told_ms, text) VALUES (?1, ?2, ?3)")?
-                .execute((id, now_ms, text))?;
+            let sql = "INSERT INTO news (box, told_ms, text) VALUES (?1, ?2, ?3)";
+            run(&tx, sql, &[&id, &now_ms, text])?;
         }
         // By the clock that starts with the machine; what lies in its future is of before.
-        tx.execute(
-            "DELETE FROM boxes WHERE seen_ms NOT BETWEEN ?1 AND ?2",
-            (boot_ms - BOX_LIFE_MS, boot_ms + AHEAD_MS),
-        )?;
-        tx.execute("DELETE FROM minute WHERE at_ms <= ?1", [boot_ms - WINDOW_MS])?;
-        tx.execute("DELETE FROM day WHERE day < ?1", [day - DAY_LIFE])?;
-        tx.execute(
-            "DELETE FROM news WHERE told_ms < ?1 OR id <= (SELECT max(id) FROM news) - ?2",
-            (now_ms - NEWS_LIFE_MS, NEWS_MAX),
-        )?;
+        let sql = "DELETE FROM boxes WHERE seen_ms NOT BETWEEN ?1 AND ?2";
+        run(&tx, sql, &[&(boot_ms - BOX_LIFE_MS), &(boot_ms + AHEAD_MS)])?;
+        run(&tx, "DELETE FROM minute WHERE at_ms <= ?1", &[&(boot_ms - WINDOW_MS)])?;
+        run(&tx, "DELETE FROM day WHERE day < ?1", &[&(day - DAY_LIFE)])?;
+        let sql = "DELETE FROM news WHERE told_ms < ?1 OR id <= (SELECT max(id) FROM news) - ?2";
+        run(&tx, sql, &[&(now_ms - NEWS_LIFE_MS), &NEWS_MAX])?;
         tx.commit()
     }
 
@@ -385,6 +375,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY_MAX)?;
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
     // The last connection that closes removes a log by its name, which may be another's by then.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     db.pragma_update(None, "synchronous", "NORMAL")?;
@@ -393,41 +384,58 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// Forgets what no longer weighs and gives the rest, oldest first: when, tokens.
-fn window(db: &Connection, pair: &str, boot_ms: i64) -> rusqlite::Result<Vec<(i64, u32)>> {
-    db.prepare_cached("DELETE FROM minute WHERE pair = ?1 AND at_ms <= ?2")?
-        .execute((pair, boot_ms - WINDOW_MS))?;
+fn window(db: &Connection, pair: &str, boot_ms: i64) -> rusqlite::Result<Vec<(i64, i64)>> {
+    let sql = "DELETE FROM minute WHERE pair = ?1 AND at_ms <= ?2";
+    run(db, sql, &[&pair, &(boot_ms - WINDOW_MS)])?;
     // Of before the machine started: how long ago is not known.
-    db.prepare_cached("UPDATE minute SET at_ms = ?2 WHERE pair = ?1 AND at_ms > ?2 + ?3")?
-        .execute((pair, boot_ms, AHEAD_MS))?;
-    db.prepare_cached("SELECT at_ms, tokens FROM minute WHERE pair = ?1 ORDER BY at_ms")?
-        .query_map([pair], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+    let sql = "UPDATE minute SET at_ms = ?2 WHERE pair = ?1 AND at_ms > ?2 + ?3";
+    run(db, sql, &[&pair, &boot_ms, &AHEAD_MS])?;
+    pairs(db, "SELECT at_ms, tokens FROM minute WHERE pair = ?1 ORDER BY at_ms", &[&pair])
 }
 
 /// How long until the minute has room; the same rule as in the ledger.
-fn minute_wait(window: &[(i64, u32)], ask: &Ask, boot_ms: i64) -> Option<i64> {
+fn minute_wait(window: &[(i64, i64)], ask: &Ask, boot_ms: i64) -> Option<i64> {
     let leaves = |at_ms: i64| (at_ms + WINDOW_MS - boot_ms).max(1);
     let rpm = ask.rpm.unwrap_or(REQUESTS_MAX).min(REQUESTS_MAX) as usize;
     if window.len() >= rpm {
         let last = window.get(window.len() - rpm.max(1).min(window.len().max(1)));
         return Some(last.map_or(WINDOW_MS, |(at_ms, _)| leaves(*at_ms)));
     }
-    let tpm = u64::from(ask.tpm?);
-    let wanted = u64::from(ask.tokens);
-    let mut sum: u64 = window.iter().map(|(_, tokens)| u64::from(*tokens)).sum();
+    let tpm = i64::from(ask.tpm?);
+    let wanted = i64::from(ask.tokens);
+    let mut sum: i64 = window.iter().map(|(_, tokens)| tokens).sum();
     // A request larger than the whole limit may go alone.
     if window.is_empty() || sum + wanted <= tpm {
         return None;
     }
     let mut wait_ms = WINDOW_MS;
     for (at_ms, tokens) in window {
-        sum -= u64::from(*tokens);
+        sum -= tokens;
         wait_ms = leaves(*at_ms);
         if sum + wanted <= tpm {
             break;
         }
     }
     Some(wait_ms)
+}
+
+/// One body for all statements that reply nothing; each tuple of values would have its own.
+#[inline(never)]
+fn run(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute(values).map(drop)
+}
+
+/// The same for those that reply numbers, the first two of each row.
+#[inline(never)]
+fn pairs(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<Vec<(i64, i64)>> {
+    db.prepare_cached(sql)?.query_map(values, |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+}
+
+/// The only row of such a reply.
+fn two(db: &Connection, sql: &str, values: &[&dyn ToSql]) -> rusqlite::Result<(u32, u32)> {
+    let number = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    let first = pairs(db, sql, values)?.first().copied().unwrap_or((0, 0));
+    Ok((number(first.0), number(first.1)))
 }
 
 fn data_version(db: &Connection) -> rusqlite::Result<i64> {

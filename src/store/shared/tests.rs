@@ -204,7 +204,9 @@ fn a_box_looks_often_and_writes_rarely_and_what_is_over_goes() {
     assert_ne!(log(), before);
     assert_eq!((a.view().boxes, b.view().boxes), (2, 2));
     a.tell(vec![News::Key { hash: "0a".into(), why: "leaked".into() }], at(0));
-    b.beat(Clocks { now_ms: NOW_MS + 12 * DAY_MS, boot_ms: BOOT_MS + 12 * DAY_MS }).unwrap();
+    b.beat(Clocks { now_ms: NOW_MS + 12 * DAY_MS, boot_ms: BOOT_MS + 40_000 }).unwrap();
+    assert_eq!(folder.sql("SELECT sum(used) FROM day"), 30, "a clock ahead takes nothing away");
+    b.beat(Clocks { now_ms: NOW_MS + 40 * DAY_MS, boot_ms: BOOT_MS + 40 * DAY_MS }).unwrap();
     for table in ["minute", "day", "news"] {
         assert_eq!(folder.sql(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
