@@ -126,7 +126,6 @@ command!(
         #[argh(switch)]
         pub memory: bool,
         /// the boxes that share the keys
-        #[cfg(feature = "redis")]
         #[argh(switch)]
         pub fleet: bool,
     }

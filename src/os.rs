@@ -93,6 +93,18 @@ pub fn disk(path: &Path) -> Option<Disk> {
     Some(Disk { free_bytes: free.saturating_mul(block), total_bytes: total.saturating_mul(block) })
 }
 
+/// Milliseconds since the machine was started, its sleep included: the same for every process on it, and nobody sets it.
+pub fn boot_ms() -> i64 {
+    let mut time = MaybeUninit::<libc::timespec>::zeroed();
+    // SAFETY: the call writes at most one `timespec` of this target's own C library.
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, time.as_mut_ptr()) };
+    // SAFETY: two numbers, which may be zero, and were so before the call.
+    let time = unsafe { time.assume_init() };
+    #[allow(clippy::useless_conversion, reason = "32-bit targets have narrower fields")]
+    let (seconds, nanos) = (i64::from(time.tv_sec), i64::from(time.tv_nsec));
+    if result == 0 { seconds.saturating_mul(1_000) + nanos / 1_000_000 } else { 0 }
+}
+
 /// Whether nothing waits to be read and the other side has not closed; does not wait.
 pub fn is_quiet(stream: &TcpStream) -> bool {
     let mut byte = 0_u8;
@@ -239,6 +251,12 @@ mod tests {
         drop(theirs);
         assert_eq!(ours.peek(&mut [0]).unwrap(), 0);
         assert!(!is_quiet(&ours));
+    }
+
+    #[test]
+    fn the_machine_has_run_for_some_time_and_goes_on() {
+        let first_ms = boot_ms();
+        assert!(first_ms > 0 && (first_ms..first_ms + 60_000).contains(&boot_ms()));
     }
 
     #[test]

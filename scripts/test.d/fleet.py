@@ -63,11 +63,11 @@ class Redis:
 
 
 class Box(Bot):
-    """A box with a Telegram of its own; Gemini and Redis are everyone's."""
+    """A box with a Telegram of its own; Gemini and what is at `url` are everyone's. Without one the settings say."""
 
     def __init__(self, telegram, gemini, url, **settings):
         self.telegram, self.http = telegram, free_port()
-        super().__init__(**{"TELEGRAM_API_URL": telegram.telegram, "GEMINI_API_URL": gemini.gemini, "REDIS_URL": url,
+        super().__init__(**{"TELEGRAM_API_URL": telegram.telegram, "GEMINI_API_URL": gemini.gemini, **({"REDIS_URL": url} if url else {}),
                             "HTTP_ADDR": f"127.0.0.1:{self.http}", **MODELS, **settings})
 
     def metric(self, name):

@@ -1,11 +1,12 @@
-//! Owns: `svs-bot status --fleet`: the boxes as Redis has them, for a terminal or as JSON; the item of `check`.
-//! May not: write to Redis; show what could move a terminal's cursor.
+//! Owns: `svs-bot status --fleet`: the boxes as Redis or the shared ledger has them, for a terminal or as JSON; the
+//! item of `check`.
+//! May not: write there; show what could move a terminal's cursor.
 
 use super::{EXIT_FAILED, Failure, Place};
-use crate::daemon::fleet::roots;
+use crate::daemon::clock;
 use crate::daemon::quoting::plain;
-use crate::fleet::boxes;
 use crate::json;
+use crate::store::shared;
 use std::fmt::Write as _;
 
 /// One box: its version, its bot's id, requests counted by all, held back, sent on its own share.
@@ -19,25 +20,36 @@ struct Said {
 /// The boxes as text or as one JSON object.
 ///
 /// # Errors
-/// `REDIS_URL` is not set, or Redis cannot be used.
+/// Nothing is shared, or what is cannot be used.
 pub fn text(place: &Place, as_json: bool) -> Result<String, Failure> {
     let failed = |text: String| Failure { code: EXIT_FAILED, text };
-    let Some(url) = &place.config.redis_url else {
-        return Err(failed("REDIS_URL: not set: this box is on its own".to_owned()));
-    };
-    let roots = roots(&place.config).map_err(failed)?;
-    let all = boxes(url, roots.as_deref()).map_err(failed)?;
+    let alone = || failed("SHARED_LEDGER: not set: this box is on its own".to_owned());
+    let all = boxes(place).ok_or_else(alone)?.map_err(failed)?.unwrap_or_default();
     let all: Vec<Said> = all.iter().map(|(id, said)| read(id, said)).collect();
     Ok(if as_json { in_json(&all) } else { in_words(&all) })
 }
 
-/// How many boxes share the keys, for `check`.
+/// How many boxes share the keys, for `check`; the inner `None` where nobody has begun.
 ///
 /// # Errors
-/// One line of what, why and what to do; `None` where `REDIS_URL` is not set.
-pub fn look(place: &Place) -> Option<Result<usize, String>> {
-    let url = place.config.redis_url.as_ref()?;
-    Some(roots(&place.config).and_then(|roots| Ok(boxes(url, roots.as_deref())?.len())))
+/// One line of what, why and what to do; `None` where nothing is shared.
+pub fn look(place: &Place) -> Option<Result<Option<usize>, String>> {
+    Some(boxes(place)?.map(|all| all.map(|all| all.len())))
+}
+
+/// Boxes by id, with what each says of itself.
+type Boxes = Vec<(String, String)>;
+
+fn boxes(place: &Place) -> Option<Result<Option<Boxes>, String>> {
+    if let Some(path) = &place.config.shared_ledger {
+        return Some(shared::boxes(path, clock::boot_ms()));
+    }
+    #[cfg(feature = "redis")]
+    if let Some(url) = &place.config.redis_url {
+        let roots = crate::daemon::fleet::roots(&place.config);
+        return Some(roots.and_then(|roots| crate::fleet::boxes(url, roots.as_deref()).map(Some)));
+    }
+    None
 }
 
 fn read(id: &str, said: &str) -> Said {

@@ -8,7 +8,6 @@ pub mod dispatch;
 pub mod drain;
 pub mod env;
 pub mod export;
-#[cfg(feature = "redis")]
 pub mod fleet;
 pub mod forget;
 pub mod import;

@@ -37,7 +37,6 @@ pub struct Ways<'a> {
 /// # Errors
 /// The database cannot be read, or stdout is closed.
 pub fn run(args: &cli::Status, place: &Place, ways: &Ways<'_>, out: &mut dyn Write) -> Outcome {
-    #[cfg(feature = "redis")]
     if args.fleet {
         let text = super::fleet::text(place, args.json)?;
         write(out, &text).map_err(|error| Failure::failed(format!("output: {error}")))?;
@@ -384,7 +383,6 @@ mod tests {
             json,
             watch: !json,
             memory: false,
-            #[cfg(feature = "redis")]
             fleet: false,
         };
         let ways = Ways {

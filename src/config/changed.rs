@@ -57,6 +57,7 @@ impl Config {
             summarise => "SUMMARISE",
             quiet_hours => "QUIET_HOURS",
             webhook => "WEBHOOK_…",
+            shared_ledger => "SHARED_LEDGER",
             redis_url => "REDIS_URL",
             http_addr => "HTTP_ADDR",
             http_token => "HTTP_TOKEN",

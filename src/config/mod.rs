@@ -274,6 +274,8 @@ pub struct Config {
     pub quiet_hours: Option<QuietHours>,
     /// Webhook mode
     pub webhook: Option<Webhook>,
+    /// `SHARED_LEDGER`, absolute
+    pub shared_ledger: Option<PathBuf>,
     /// `REDIS_URL`, only in `redis` builds
     pub redis_url: Option<Secret>,
     /// `HTTP_ADDR`; none = `off`
@@ -291,6 +293,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether other boxes count on the same keys.
+    pub fn shares_keys(&self) -> bool {
+        self.shared_ledger.is_some() || self.redis_url.is_some()
+    }
+
     /// How many rounds a session of this role remembers.
     pub fn rounds_of(&self, role: Role) -> u32 {
         usize::try_from(role.priority())

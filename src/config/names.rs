@@ -127,6 +127,7 @@ pub const SETTINGS: &[Setting] = &[
     secret(&["WEBHOOK_SECRET"]),
     plain(&["WEBHOOK_TLS_CERT"]),
     plain(&["WEBHOOK_TLS_KEY"]),
+    plain(&["SHARED_LEDGER"]),
     secret(&["REDIS_URL"]),
     plain(&["REDIS_HOST"]),
     plain(&["REDIS_PORT"]),

@@ -68,6 +68,8 @@ fn config(reader: &mut Reader<'_>, environment: &Environment) -> Config {
     let webhook = super::services::webhook(reader, telegram_url.as_deref(), allow_http);
     let supabase = super::services::supabase(reader, allow_http);
     let (http_addr, http_token) = super::services::http(reader);
+    let redis_url = super::redis::read(reader);
+    let shared_ledger = super::services::shared_ledger(reader, redis_url.is_some());
     Config {
         bot_token: bot_token(reader),
         bot_name: bot_name(reader),
@@ -130,7 +132,8 @@ fn config(reader: &mut Reader<'_>, environment: &Environment) -> Config {
         summarise: reader.switch("SUMMARISE", false),
         quiet_hours: quiet_hours(reader, environment),
         webhook,
-        redis_url: super::redis::read(reader),
+        shared_ledger,
+        redis_url,
         http_addr,
         http_token,
         log_level: log_level(reader),

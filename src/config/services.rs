@@ -115,3 +115,16 @@ pub(super) fn http(reader: &mut Reader<'_>) -> (Option<SocketAddr>, Option<Secre
     }
     (addr, token)
 }
+
+/// A file that several bots of one machine open: by a path that means the same to each of them.
+pub(super) fn shared_ledger(reader: &mut Reader<'_>, has_redis: bool) -> Option<PathBuf> {
+    let takes = "the absolute path of a file, alike for every bot that shares";
+    let is_file = |text: &str| text.starts_with('/') && !text.ends_with('/');
+    let path =
+        reader.read("SHARED_LEDGER", takes, |text| is_file(text).then(|| PathBuf::from(text)))?;
+    if has_redis {
+        let text = "REDIS_URL is set as well: takes one of the two, both count for all boxes";
+        reader.problem("SHARED_LEDGER", text);
+    }
+    Some(path)
+}

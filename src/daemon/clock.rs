@@ -98,6 +98,11 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// Milliseconds since the machine was started, the same for all its processes.
+pub fn boot_ms() -> i64 {
+    crate::os::boot_ms()
+}
+
 /// Dice for jitter and for the range of ids that an installation draws, never for secrets. Seeded by the operating
 /// system, where it gives nothing by the clock: boards that start together in 1970 must not draw alike.
 pub fn dice() -> impl FnMut() -> u64 {

@@ -103,7 +103,6 @@ pub enum Event {
     /// The settings were read again.
     Reloaded(Result<Changes, String>),
     /// Something came from the other boxes.
-    #[cfg(feature = "redis")]
     Fleet(super::fleet::FleetEvent),
     /// Something came of the updates that boxes share.
     #[cfg(feature = "redis")]
@@ -135,7 +134,6 @@ impl Event {
             Self::KeyChecked { .. } => "the result of a look at a key",
             Self::Stop | Self::Reload => "a signal",
             Self::Reloaded(_) => "the result of reading the settings again",
-            #[cfg(feature = "redis")]
             Self::Fleet(_) => "news of other boxes",
             #[cfg(feature = "redis")]
             Self::Relayed(_) => "updates shared by boxes",
@@ -244,7 +242,6 @@ pub enum Job {
         secret: Secret,
     },
     /// Tell the other boxes.
-    #[cfg(feature = "redis")]
     Fleet(super::fleet::FleetJob),
 }
 
@@ -278,6 +275,5 @@ pub struct AskJob {
     /// For the log.
     pub role: Role,
     /// What to ask of the other boxes first.
-    #[cfg(feature = "redis")]
     pub fleet: Option<crate::engine::fleet::Ask>,
 }

@@ -3,13 +3,14 @@
 
 use super::clock::{self, Clock};
 use super::event::{AskJob, Event};
+use super::sharing::Sharing;
 use super::workers::Tools;
+#[cfg(feature = "redis")]
 use crate::config::Config;
-use crate::engine::fleet::News;
-use crate::fleet::{BEAT_EVERY_MS, Fleet, Ticket, Verdict, View};
+use crate::engine::fleet::{News, Ticket, Use, Verdict, View};
 use crate::secret_hash;
+use crate::types::Secret;
 use crate::types::model::{ModelFailure, Reply};
-use crate::types::{Secret, UnixMs};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 /// Keys are known to all boxes by SHA-256 over this and their text; a key is long enough not to be guessed.
 const KEY_SALT: &str = "svs-bot fleet";
-/// Between two tries to reach a Redis that is away.
+/// Between two tries to reach what is away.
 const AWAY_EVERY: Duration = Duration::from_millis(1_000);
 
 /// What happens in the fleet, for the loop.
@@ -36,7 +37,7 @@ pub enum FleetEvent {
     },
     /// Other boxes learned something.
     News(Vec<News>),
-    /// Redis is there again and should hear what was used.
+    /// The others should hear what was used.
     Report,
 }
 
@@ -46,11 +47,13 @@ pub enum FleetJob {
     /// To be told with the next beat.
     Tell(Vec<News>),
     /// Shared updates that are answered and said.
+    #[cfg(feature = "redis")]
     Settled(Vec<(usize, String)>),
     /// Shared updates that wait for another box.
+    #[cfg(feature = "redis")]
     LetGo(Vec<(usize, String)>),
-    /// Project, model, day, requests.
-    Report(Vec<(String, String, i64, u32)>),
+    /// What was used.
+    Report(Vec<Use>),
 }
 
 /// A key's name on every box.
@@ -58,27 +61,11 @@ pub fn shared_name(key: &Secret) -> String {
     secret_hash::fingerprint(KEY_SALT, key)
 }
 
-/// This box's part in the fleet of the settings; `None` without `REDIS_URL`.
-///
-/// # Errors
-/// `TLS_CA_FILE` cannot be read.
-pub fn join(config: &Config, salt: &str) -> Result<Option<Arc<Fleet>>, String> {
-    let Some(url) = &config.redis_url else { return Ok(None) };
-    let id = box_id(salt);
-    let bot = config.bot_token.expose().split(':').next().unwrap_or_default();
-    let about = format!("{}\t{bot}", env!("CARGO_PKG_VERSION"));
-    Ok(Some(Arc::new(Fleet::new(url.clone(), roots(config)?, id, about))))
-}
-
-/// This box's name in Redis: it stays with the data directory.
-pub(super) fn box_id(salt: &str) -> String {
-    secret_hash::fingerprint(salt, &Secret::new("box")).chars().take(12).collect()
-}
-
 /// The roots of `TLS_CA_FILE`, as PEM.
 ///
 /// # Errors
 /// The file cannot be read.
+#[cfg(feature = "redis")]
 pub fn roots(config: &Config) -> Result<Option<Vec<u8>>, String> {
     let Some(path) = &config.tls_ca_file else { return Ok(None) };
     std::fs::read(path)
@@ -88,7 +75,7 @@ pub fn roots(config: &Config) -> Result<Option<Vec<u8>>, String> {
 
 /// Starts the thread that keeps the connection and hears the news; it ends with the loop.
 pub fn spawn(
-    fleet: Arc<Fleet>,
+    fleet: Arc<Sharing>,
     clock: Arc<Clock>,
     events: UnboundedSender<Event>,
 ) -> std::io::Result<()> {
@@ -101,7 +88,8 @@ pub fn spawn(
                 Ok(beat) => {
                     if up != Some(true) {
                         let boxes = fleet.view().boxes;
-                        log::info!(target: "fleet.joined", boxes; "redis answers: {boxes} boxes share the keys");
+                        let name = fleet.name();
+                        log::info!(target: "fleet.joined", boxes; "{name} answers: {boxes} boxes share the keys");
                     }
                     up = Some(true);
                     told.clear();
@@ -111,7 +99,7 @@ pub fn spawn(
                     if !beat.news.is_empty() {
                         let _ = events.send(Event::Fleet(FleetEvent::News(beat.news)));
                     }
-                    Duration::from_millis(BEAT_EVERY_MS)
+                    fleet.beat_every()
                 }
                 Err(why) => {
                     if told.insert(why.clone()) {
@@ -134,7 +122,6 @@ pub fn spawn(
 pub(super) fn begin(
     tools: &Tools,
     job: &AskJob,
-    now_ms: UnixMs,
     report: &dyn Fn(Event),
 ) -> Result<Option<Ticket>, ModelFailure> {
     let (Some(fleet), Some(ask)) = (&tools.fleet, &job.fleet) else { return Ok(None) };
@@ -146,7 +133,7 @@ pub(super) fn begin(
             total,
         }));
     };
-    match fleet.reserve(ask, now_ms) {
+    match fleet.reserve(ask) {
         Verdict::Counted { ticket, total } => {
             // What others used is worth a word; what is ours the ledger has counted.
             if total > ask.own_today {
@@ -169,28 +156,34 @@ pub(super) fn end(tools: &Tools, ticket: Option<&Ticket>, result: &Result<Reply,
         Ok(reply) if reply.usage.input > 0 => Some(reply.usage.input),
         Err(failure) if failure.is_uncounted() => None,
         // As guessed.
-        _ => Some(ticket.tokens()),
+        _ => Some(ticket.tokens),
     };
     fleet.settle(ticket, tokens);
 }
 
 /// Tells or reports.
 pub(super) fn run(tools: &Tools, job: FleetJob) {
-    match (job, &tools.fleet, &tools.relay) {
-        (FleetJob::Tell(news), Some(fleet), _) => fleet.tell(news),
-        (FleetJob::Report(uses), Some(fleet), _) => fleet.report(&uses),
-        (FleetJob::Settled(entries), _, Some(relay)) => relay.settled(entries),
-        (FleetJob::LetGo(entries), _, Some(relay)) => relay.let_go(entries),
+    match (job, &tools.fleet) {
+        (FleetJob::Tell(news), Some(fleet)) => fleet.tell(news),
+        (FleetJob::Report(uses), Some(fleet)) => fleet.report(&uses),
+        #[cfg(feature = "redis")]
+        (FleetJob::Settled(entries), _) => {
+            tools.relay.iter().for_each(|relay| relay.settled(entries.clone()));
+        }
+        #[cfg(feature = "redis")]
+        (FleetJob::LetGo(entries), _) => {
+            tools.relay.iter().for_each(|relay| relay.let_go(entries.clone()));
+        }
         _ => {}
     }
 }
 
-/// The families of `/metrics` that only this build has.
+/// The families of `/metrics` that only a box which shares its keys has.
 pub fn metrics(view: &View) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
     for (name, kind, help, value) in [
-        ("up", "gauge", "Whether Redis answers.", u64::from(view.up)),
+        ("up", "gauge", "Whether what the boxes share can be used.", u64::from(view.up)),
         ("boxes", "gauge", "Boxes that share the keys, as last seen.", u64::from(view.boxes)),
         ("counted_total", "counter", "Requests counted by all boxes.", view.counted),
         (
@@ -202,11 +195,16 @@ pub fn metrics(view: &View) -> String {
         (
             "alone_total",
             "counter",
-            "Requests sent on this box's own share while Redis was away.",
+            "Requests sent on this box's own share while the others could not be asked.",
             view.alone,
         ),
-        ("commands_total", "counter", "Commands sent to Redis.", view.commands),
-        ("drift_total", "counter", "Requests of this box that Redis had not known of.", view.drift),
+        (
+            "commands_total",
+            "counter",
+            "Commands sent to Redis, or calls of the shared ledger.",
+            view.commands,
+        ),
+        ("drift_total", "counter", "Requests of this box that were told late.", view.drift),
     ] {
         let _ = writeln!(
             out,

@@ -8,7 +8,6 @@ pub mod cause;
 pub mod clock;
 pub mod core;
 pub mod event;
-#[cfg(feature = "redis")]
 pub mod fleet;
 pub mod http;
 pub mod lock;
@@ -24,6 +23,7 @@ pub mod process;
 pub mod quoting;
 #[cfg(feature = "redis")]
 pub mod relay;
+pub mod sharing;
 mod shell;
 pub mod snapshot;
 pub mod workers;

@@ -118,7 +118,7 @@ pub fn spawn(
 ) -> Result<Option<Arc<Post>>, String> {
     let (Some(url), Some(_)) = (&config.redis_url, &config.webhook) else { return Ok(None) };
     let bot = config.bot_token.expose().split(':').next().unwrap_or_default();
-    let id = super::fleet::box_id(salt);
+    let id = super::sharing::box_id(salt);
     let roots = super::fleet::roots(config)?;
     let relay = Relay::new(url.clone(), roots, id, bot.to_owned(), held);
     let (mail, inbox) = channel();

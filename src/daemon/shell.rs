@@ -6,11 +6,12 @@ use super::core::{Core, End};
 use super::event::{Changes, Event};
 use super::http::webhook::Listener;
 use super::opening::{locked, make_dir, open_store};
+#[cfg(feature = "redis")]
+use super::relay;
 use super::snapshot::Shared;
 use super::workers::{self, Tools};
 use super::{core, lock, notify};
-#[cfg(feature = "redis")]
-use super::{fleet, relay};
+use super::{fleet, sharing};
 use crate::commands::{EXIT_FAILED, EXIT_OK, Failure};
 use crate::config::{Config, Webhook};
 use crate::engine::mask::Masker;
@@ -101,15 +102,10 @@ pub fn run(start: Start<'_>) -> Ended {
     if start.hold_questions {
         core.hold_questions();
     }
-    #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "a fleet joins them"))]
     let mut tools = make_tools(&start.config, start.dry_run).map_err(Failure::usage)?;
-    #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "a fleet is shown"))]
     let mut shared = Shared::new(Arc::clone(&clock), core.metrics());
-    #[cfg(feature = "redis")]
-    {
-        tools.fleet = fleet::join(&start.config, &core.state.salt).map_err(Failure::usage)?;
-        shared.fleet.clone_from(&tools.fleet);
-    }
+    tools.fleet = sharing::join(&start.config, &core.state.salt).map_err(Failure::usage)?;
+    shared.fleet.clone_from(&tools.fleet);
     let shared = Arc::new(shared);
     // Lives as long as the process: a stopping daemon still says how it is.
     let _http = match start.config.http_addr {
@@ -124,7 +120,6 @@ pub fn run(start: Start<'_>) -> Ended {
         None => None,
     };
     let (sender, receiver) = unbounded_channel();
-    #[cfg(feature = "redis")]
     if let Some(fleet) = &tools.fleet {
         fleet::spawn(Arc::clone(fleet), Arc::clone(&clock), sender.clone())
             .map_err(|error| Failure::failed(format!("threads cannot be started: {error}")))?;
@@ -337,14 +332,12 @@ impl Shell<'_> {
             // Another bot's updates have other numbers: asking it with our offset would lose them.
             config.bot_token = self.start.config.bot_token.clone();
             config.webhook = self.start.config.webhook.clone();
-            #[cfg_attr(not(feature = "redis"), expect(unused_mut, reason = "the fleet stays"))]
             let mut tools = make_tools(&config, self.start.dry_run)?;
+            config.shared_ledger.clone_from(&self.start.config.shared_ledger);
+            config.redis_url.clone_from(&self.start.config.redis_url);
+            tools.fleet.clone_from(&self.tools.fleet);
             #[cfg(feature = "redis")]
-            {
-                config.redis_url.clone_from(&self.start.config.redis_url);
-                tools.fleet.clone_from(&self.tools.fleet);
-                tools.relay.clone_from(&self.tools.relay);
-            }
+            tools.relay.clone_from(&self.tools.relay);
             Ok((config, tools, later))
         });
         let (config, tools, later) = match result {
@@ -415,6 +408,7 @@ fn fixed_at_start(old: &Config, new: &Config) -> Vec<&'static str> {
         ("HTTP_TOKEN", old.http_token != new.http_token),
         ("TELEGRAM_BOT_TOKEN", old.bot_token != new.bot_token),
         ("WEBHOOK_URL or another setting of the webhook", old.webhook != new.webhook),
+        ("SHARED_LEDGER", old.shared_ledger != new.shared_ledger),
         #[cfg(feature = "redis")]
         ("REDIS_URL", old.redis_url != new.redis_url),
     ]
@@ -455,7 +449,6 @@ fn make_tools(config: &Config, dry_run: bool) -> Result<Tools, String> {
         net: Net::new(config)?,
         dry_run,
         skew: Skew::unknown(),
-        #[cfg(feature = "redis")]
         fleet: None,
         #[cfg(feature = "redis")]
         relay: None,

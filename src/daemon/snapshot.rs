@@ -107,8 +107,7 @@ pub struct Shared {
     live: Mutex<Live>,
     metrics: Mutex<Metrics>,
     /// The other boxes.
-    #[cfg(feature = "redis")]
-    pub(crate) fleet: Option<Arc<crate::fleet::Fleet>>,
+    pub(crate) fleet: Option<Arc<super::sharing::Sharing>>,
     /// Updates that boxes share; known once the loop begins.
     #[cfg(feature = "redis")]
     pub(crate) relay: std::sync::OnceLock<Arc<super::relay::Post>>,
@@ -124,7 +123,6 @@ impl Shared {
             beat_ms: AtomicI64::new(0),
             live: Mutex::new(live),
             metrics: Mutex::new(metrics),
-            #[cfg(feature = "redis")]
             fleet: None,
             #[cfg(feature = "redis")]
             relay: std::sync::OnceLock::new(),

@@ -1,6 +1,10 @@
 //! Owns: what boxes that share keys tell each other, and what one may do while it cannot ask the others.
-//! May not: know Redis, a clock, a key's text.
+//! May not: know Redis or a file, a clock, a key's text.
 //! Invariant: the shares of all boxes add up to the limit, never to more.
+
+mod verdict;
+
+pub use verdict::{Beat, Ticket, Use, Verdict, View};
 
 use crate::types::UnixMs;
 use crate::types::model::FleetHeld as Held;
@@ -62,7 +66,7 @@ pub struct Ask {
     pub own_settled: u32,
 }
 
-/// The use of a pair as Redis last told it.
+/// The use of a pair as it was last told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
     /// On which day.
@@ -86,7 +90,7 @@ pub fn alone(ask: &Ask, known: Option<Known>, standing: Standing) -> Result<(), 
     let known = known.filter(|known| known.day == ask.day);
     let (total, own) = known.map_or((0, 0), |known| (known.total, known.own));
     let mine = own.saturating_add(standing.share(cap.saturating_sub(total)));
-    // A day's end is far; Redis may be back in a second.
+    // A day's end is far; the others may be back in a second.
     if ask.own_today > mine { Err(Held::Minute { wait_ms: LOOK_AGAIN_MS }) } else { Ok(()) }
 }
 

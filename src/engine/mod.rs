@@ -2,7 +2,6 @@
 //! May not: know a clock, dice, I/O, JSON or how anything is stored.
 
 pub mod access;
-#[cfg(feature = "redis")]
 pub mod fleet;
 pub mod keypool;
 pub mod live;

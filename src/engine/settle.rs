@@ -72,7 +72,6 @@ pub fn next(failure: &ModelFailure, attempts: u32, waited_ms: i64, patience_ms: 
     };
     match failure {
         // No attempt at all: the pool knows by now where there is room and when.
-        #[cfg(feature = "redis")]
         ModelFailure::Held(_) => Next::Elsewhere,
         ModelFailure::Safety { reason, .. } => Next::GiveUp(GiveUp::Safety(reason.clone())),
         ModelFailure::BadRequest { .. } => Next::GiveUp(GiveUp::Refused),

@@ -5,9 +5,10 @@
 mod door;
 pub mod relay;
 
+pub use crate::engine::fleet::{Beat, Ticket, Verdict, View};
 pub use door::PREFIX;
 
-use crate::engine::fleet::{Ask, Known, News, Standing, alone};
+use crate::engine::fleet::{Ask, Known, News, Standing, Use, alone};
 use crate::types::model::FleetHeld as Held;
 use crate::types::{DAY_MS, Secret, UnixMs};
 use door::{Door, Item, Script};
@@ -36,77 +37,6 @@ const KNOWN_MAX: usize = 4_096;
 const REQUESTS_MAX: i64 = 2_048;
 /// Boxes that a status shows.
 const BOXES_SHOWN_MAX: usize = 1_000;
-
-/// What may be done with a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Send it: all boxes have counted it.
-    Counted {
-        /// For [`Fleet::settle`].
-        ticket: Ticket,
-        /// Requests of all boxes today.
-        total: u32,
-    },
-    /// Send it: Redis is away, and this is within the box's own share.
-    Alone,
-    /// Do not send it.
-    Held {
-        /// Why.
-        held: Held,
-        /// Requests of all boxes today, where known.
-        total: Option<u32>,
-    },
-}
-
-/// A request counted in Redis.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    window: String,
-    day: String,
-    member: String,
-    tokens: u32,
-}
-
-impl Ticket {
-    /// Input tokens as guessed.
-    pub fn tokens(&self) -> u32 {
-        self.tokens
-    }
-}
-
-/// What a beat brought.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Beat {
-    /// From other boxes.
-    pub news: Vec<News>,
-    /// Redis is back, or began anew: this box's use should be reported.
-    pub report: bool,
-}
-
-/// How the fleet stands, for people and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
-    /// This box's name in Redis.
-    pub id: String,
-    /// Redis answers.
-    pub up: bool,
-    /// Why not; empty when it does.
-    pub trouble: String,
-    /// Boxes alive when last seen.
-    pub boxes: u32,
-    /// Requests counted by all.
-    pub counted: u64,
-    /// Requests held back because the fleet has used up the minute or the day.
-    pub held: u64,
-    /// Requests sent on the box's own share.
-    pub alone: u64,
-    /// Commands sent to Redis.
-    pub commands: u64,
-    /// Requests of ours that Redis did not know of when it came back.
-    pub drift: u64,
-    /// This machine's clock less Redis'.
-    pub clock_ahead_ms: i64,
-}
 
 struct Seen {
     view: View,
@@ -236,13 +166,13 @@ impl Fleet {
         seen.untold.extend(news.into_iter().take(room));
     }
 
-    /// Says what this box used today by its own ledger: project, model, day, requests.
-    pub fn report(&self, uses: &[(String, String, i64, u32)]) {
+    /// Says what this box used today by its own ledger.
+    pub fn report(&self, uses: &[Use]) {
         for some in uses.chunks(64) {
             let keys: Vec<String> =
-                some.iter().map(|(project, model, day, _)| day_key(*day, project, model)).collect();
+                some.iter().map(|used| day_key(used.day, &used.project, &used.model)).collect();
             let mut arguments = vec![self.id.clone(), DAY_LIFE_MS.to_string()];
-            arguments.extend(some.iter().map(|(.., used)| used.to_string()));
+            arguments.extend(some.iter().map(|used| used.today.to_string()));
             let reply = self.call(Script::Report, &keys, &arguments).unwrap_or_default();
             let unknown = reply.first().and_then(Item::number).unwrap_or(0);
             lock(&self.seen).view.drift += u64::try_from(unknown).unwrap_or(0);

@@ -19,6 +19,7 @@ mod private;
 #[cfg(feature = "redis")]
 pub mod relay;
 pub mod salvage;
+pub mod shared;
 pub mod status;
 pub mod sync;
 pub mod tell;

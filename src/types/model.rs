@@ -80,7 +80,6 @@ pub enum MediaTrouble {
 }
 
 /// Which of the quotas that several boxes share is in the way.
-#[cfg(feature = "redis")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FleetHeld {
     /// Requests or tokens a minute, for so long.
@@ -142,14 +141,12 @@ pub enum ModelFailure {
         why: String,
     },
     /// The boxes that share the keys have no room for it; Gemini was not asked.
-    #[cfg(feature = "redis")]
     Held(FleetHeld),
 }
 
 impl ModelFailure {
     /// Whether Gemini has counted nothing. Whatever is doubtful counts.
     pub fn is_uncounted(&self) -> bool {
-        #[cfg(feature = "redis")]
         if matches!(self, Self::Held(_)) {
             return true;
         }
@@ -176,7 +173,6 @@ impl ModelFailure {
             | Self::Media(_)
             | Self::Region => "bad_request",
             Self::Quota(_) => "quota",
-            #[cfg(feature = "redis")]
             Self::Held(_) => "quota",
             Self::Overloaded | Self::Internal => "overloaded",
             Self::Safety { .. } => "safety",

@@ -344,7 +344,6 @@ impl World {
             Job::CheckKey { secret } => {
                 self.back(out_ms, Event::KeyChecked { secret, result: Ok(()) });
             }
-            #[cfg(feature = "redis")]
             Job::Fleet(_) => return Err("a simulated bot is alone".to_owned()),
         }
         Ok(())

@@ -112,20 +112,28 @@ pub fn run(
             items.extend(supabase::items(&place.config, ways.supabase));
         });
         items.extend(clock);
-        #[cfg(feature = "redis")]
-        items.extend(super::fleet::look(place).map(|found| match found {
-            Ok(boxes) => Item::ok("redis", format!("reached; {boxes} boxes share the keys")),
-            Err(why) => Item::fail(
-                "redis",
-                why,
-                "see docs/scaling.md; the bot answers without it, on its share of the quotas",
-            ),
-        }));
+    }
+    // The shared ledger is a file of this machine, Redis is the network.
+    if place.config.shared_ledger.is_some() || !args.offline {
+        items.extend(super::fleet::look(place).map(|found| shared_item(place, found)));
     }
     let secrets: Vec<Secret> = place.config.secrets().into_iter().cloned().collect();
     show(args.json, items.clone(), &Scrubber::new(&secrets), out)?;
     let is_failed = items.iter().any(|item| item.level == Level::Fail);
     Ok(if is_failed { EXIT_FAILED } else { EXIT_OK })
+}
+
+fn shared_item(place: &Place, found: Result<Option<usize>, String>) -> Item {
+    let name = if place.config.shared_ledger.is_some() { "shared ledger" } else { "redis" };
+    match found {
+        Ok(None) => Item::ok(name, "not there yet; the first bot that starts makes it"),
+        Ok(Some(boxes)) => Item::ok(name, format!("reached; {boxes} boxes share the keys")),
+        Err(why) => Item::fail(
+            name,
+            why,
+            "see docs/scaling.md; the bot answers without it, on its share of the quotas",
+        ),
+    }
 }
 
 /// Shows settings that cannot be used, each problem as an item; exit 2 as everywhere.

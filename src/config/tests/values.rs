@@ -116,6 +116,8 @@ fn a_bad_value_names_its_setting_and_what_it_takes_and_nothing_of_a_secret() {
         ("WEBHOOK_TLS_CERT", "/c.pem", "both or none"),
         ("WEBHOOK_TLS_KEY", "/k.pem", "both or none"),
         ("WEBHOOK_URL", "https://x/hook", "WEBHOOK_SECRET"),
+        ("SHARED_LEDGER", "ledger.db", "absolute path"),
+        ("SHARED_LEDGER", "/var/lib/shared/", "absolute path"),
         #[cfg(not(feature = "redis"))]
         ("REDIS_URL", "redis://:hunter2@x", "no redis"),
         #[cfg(feature = "redis")]
@@ -335,6 +337,16 @@ fn a_repeated_key_is_told_by_its_places() {
         ["key 2 of GROUP_B_KEYS: the same as key 1 of GROUP_A_KEYS: the first one counts"]
     );
     assert_eq!(loaded.config.keys[0].group, Group::A);
+}
+
+#[test]
+fn keys_are_shared_by_one_way_and_not_by_two() {
+    let alone = good(&[]).config;
+    assert!(!alone.shares_keys() && alone.shared_ledger.is_none());
+    let path = ("SHARED_LEDGER", "/var/lib/shared/ledger.db");
+    assert!(good(&[path]).config.shares_keys());
+    let problems = of(&[path, ("REDIS_URL", "redis://box")]).unwrap_err();
+    assert_eq!(problems.len(), 1, "{problems:?}");
 }
 
 #[cfg(not(feature = "redis"))]

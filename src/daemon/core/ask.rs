@@ -92,10 +92,7 @@ impl State {
                 let mut job = self.ask_job(db, &asking, &pick, role, now)?;
                 let show = super::show::Show::default();
                 job.cancel = std::sync::Arc::clone(&show.cancel);
-                #[cfg(feature = "redis")]
-                {
-                    job.fleet = self.fleet_ask(&pick, &lease, role, want.tokens_guess, now);
-                }
+                job.fleet = self.fleet_ask(&pick, &lease, role, want.tokens_guess, now);
                 self.live.takes += 1;
                 self.live.asking.insert(
                     row,
@@ -223,7 +220,6 @@ impl State {
             cancel: std::sync::Arc::default(),
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
             role,
-            #[cfg(feature = "redis")]
             fleet: None,
         })
     }

@@ -1,5 +1,5 @@
 //! Owns: the loop's side of the fleet: what goes out with a request, what comes in from other boxes.
-//! May not: speak to Redis (a worker and the thread that beats do).
+//! May not: speak to the others (a worker and the thread that beats do).
 
 use super::{State, Step};
 use crate::daemon::event::Job;
@@ -18,7 +18,9 @@ impl State {
         tokens: u32,
         now: Now,
     ) -> Option<Ask> {
-        self.config.redis_url.as_ref()?;
+        if !self.config.shares_keys() {
+            return None;
+        }
         let shared = |at: usize| self.key_secrets.get(at).map(shared_name).unwrap_or_default();
         Some(self.pool.fleet_ask(pick, lease, role, tokens, &shared, now))
     }
@@ -52,7 +54,7 @@ impl State {
 
     /// Tells the others what this turn taught.
     pub(super) fn fleet_news(&mut self, changes: &Changes, step: &mut Step, now: Now) {
-        if self.config.redis_url.is_none() {
+        if !self.config.shares_keys() {
             return;
         }
         let shared = |at: usize| self.key_secrets.get(at).map(shared_name).unwrap_or_default();

@@ -7,7 +7,6 @@ mod accept;
 mod along;
 mod ask;
 mod export;
-#[cfg(feature = "redis")]
 mod fleet;
 mod gemini;
 mod hook;
@@ -206,7 +205,6 @@ pub struct State {
     /// What was last said of its trouble, so that it is said once.
     pub(crate) sync_trouble: String,
     /// What was told and heard among the boxes.
-    #[cfg(feature = "redis")]
     pub(crate) gossip: crate::engine::fleet::Gossip,
     /// Rows that a dry run has told of, in the order of [`Table::ALL`](crate::store::sync::Table::ALL).
     pub(crate) dry_rows: [i64; 2],
@@ -341,7 +339,6 @@ impl State {
         #[cfg(feature = "redis")]
         self.settle_relayed(db, step, now)?;
         let changes = self.pool.take_changes();
-        #[cfg(feature = "redis")]
         self.fleet_news(&changes, step, now);
         ledger::save(db, &changes)
     }
@@ -367,7 +364,6 @@ impl State {
             Event::Synced(result) => self.synced(db, result, now),
             #[cfg(feature = "redis")]
             Event::Relayed(relayed) => self.relayed(db, relayed, step, now),
-            #[cfg(feature = "redis")]
             Event::Fleet(event) => {
                 self.fleet(event, step, now);
                 Ok(())

@@ -111,7 +111,6 @@ fn leave_out(
         | Event::Stop
         | Event::Reload
         | Event::Reloaded(_) => Ok(()),
-        #[cfg(feature = "redis")]
         Event::Fleet(_) => Ok(()),
         #[cfg(feature = "redis")]
         Event::Relayed(relayed) => {

@@ -119,7 +119,6 @@ impl Core {
             sync_run: None,
             sync_trouble: String::new(),
             dry_rows: [0; 2],
-            #[cfg(feature = "redis")]
             gossip: crate::engine::fleet::Gossip::default(),
             pool,
             config,

@@ -107,7 +107,6 @@ impl State {
         self.live.summaries.due_ms = now.unix_ms + AGAIN_MS;
         let Choice::Use(pick) = self.pool.choose(&want, now, dice) else { return Ok(()) };
         let lease = self.pool.reserve(&pick, tokens_guess, now);
-        #[cfg(feature = "redis")]
         let fleet = self.fleet_ask(&pick, &lease, role, tokens_guess, now);
         step.jobs.push(Job::Ask(Box::new(AskJob {
             inbox: -session,
@@ -123,7 +122,6 @@ impl State {
             cancel: std::sync::Arc::default(),
             timeout_ms: u64::try_from(self.config.answer_timeout_ms).unwrap_or(60_000),
             role,
-            #[cfg(feature = "redis")]
             fleet,
         })));
         self.live.summaries.in_flight = Some((session, lease));

@@ -123,7 +123,6 @@ fn verdict(result: Result<(), String>, good: &str) -> Reply {
 
 fn metrics_page(shared: &Shared) -> Reply {
     let body = metrics::render(&shared.metrics(), &shared.status(), &process::read(None));
-    #[cfg(feature = "redis")]
     let body = match &shared.fleet {
         Some(fleet) => body + &crate::daemon::fleet::metrics(&fleet.view()),
         None => body,

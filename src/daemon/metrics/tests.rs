@@ -124,7 +124,7 @@ fn names_in(text: &str) -> Vec<String> {
     metrics.map(str::to_owned).collect()
 }
 
-/// Metrics that only a build with the feature `redis` shows; their names stand in tables of the sources.
+/// Metrics that only a box which shares something shows; their names stand in tables of the sources.
 fn is_of_the_fleet(name: &str) -> bool {
     let rooms = [
         ("svs_bot_fleet_", include_str!("../fleet.rs")),

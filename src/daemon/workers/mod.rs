@@ -32,8 +32,7 @@ pub struct Tools {
     /// The system's clock beside Telegram's.
     pub skew: Skew,
     /// The other boxes.
-    #[cfg(feature = "redis")]
-    pub fleet: Option<Arc<crate::fleet::Fleet>>,
+    pub fleet: Option<Arc<super::sharing::Sharing>>,
     /// Updates that boxes share.
     #[cfg(feature = "redis")]
     pub relay: Option<Arc<super::relay::Post>>,
@@ -76,7 +75,6 @@ pub fn run(tools: &Arc<Tools>, job: Job, report: &dyn Fn(Event)) -> Event {
             let result = check_key(&tools.net, &secret);
             Event::KeyChecked { secret, result }
         }
-        #[cfg(feature = "redis")]
         Job::Fleet(job) => {
             super::fleet::run(tools, job);
             Event::Fleet(super::fleet::FleetEvent::News(Vec::new()))
@@ -203,10 +201,7 @@ pub(super) fn fetched(element: &json::Element<'_>) -> Option<Fetched> {
 
 fn ask(tools: &Tools, job: &AskJob, report: &dyn Fn(Event)) -> Event {
     let started = clock::monotonic();
-    #[cfg(not(feature = "redis"))]
-    let result = generate(tools, job, report);
-    #[cfg(feature = "redis")]
-    let result = super::fleet::begin(tools, job, clock::system_ms(), report).and_then(|ticket| {
+    let result = super::fleet::begin(tools, job, report).and_then(|ticket| {
         let result = generate(tools, job, report);
         super::fleet::end(tools, ticket.as_ref(), &result);
         result

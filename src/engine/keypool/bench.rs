@@ -99,7 +99,6 @@ impl Bench {
     }
 
     /// Takes another box's word for it; whether that changed anything.
-    #[cfg(feature = "redis")]
     pub(super) fn sit_until(&mut self, until_ms: UnixMs, reason: &str) -> bool {
         let longer = until_ms > self.until_ms;
         if longer {

@@ -1,13 +1,13 @@
 //! Owns: the pool as one of several: what it asks of all boxes, tells them, and takes from them.
-//! May not: know Redis; take another's word for more than rests, dead keys and counts.
+//! May not: know how they are asked; take another's word for more than rests, dead keys and counts.
 
 use super::pair::{Moment, Reason};
-use super::{Changes, Lease, Pick, Pool, WHOLE_POOL};
-use crate::engine::fleet::{Ask, News};
+use super::{Changes, Lease, Pick, Pool, WHOLE_POOL, WINDOW_MS};
+use crate::engine::fleet::{Ask, News, Use};
 use crate::types::model::FleetHeld as Held;
 use crate::types::{Now, Role, SECOND_MS};
 
-/// A day that is over by Redis' clock and not by ours, or the other way round, is asked about again after this.
+/// A day that is over by the others' clock and not by ours, or the other way round, is asked about again after this.
 const OTHER_DAY_MS: i64 = 30 * SECOND_MS;
 
 impl Pool {
@@ -123,22 +123,27 @@ impl Pool {
         }
     }
 
-    /// Today's settled use of every pair, by the names that all boxes share: project, model, day, requests.
-    pub fn fleet_uses(
-        &self,
-        shared: &dyn Fn(usize) -> String,
-        now: Now,
-    ) -> Vec<(String, String, i64, u32)> {
-        let day = Moment::of(now).day;
+    /// The settled use of every pair today and in the last minute, by the names that all boxes share.
+    pub fn fleet_uses(&self, shared: &dyn Fn(usize) -> String, now: Now) -> Vec<Use> {
+        let moment = Moment::of(now);
         let mut uses = Vec::new();
         for (at, pair) in self.pairs.iter().enumerate() {
             let settled = pair.used.saturating_sub(pair.in_flight);
-            if pair.day == day
+            if pair.day == moment.day
                 && settled > 0
                 && let Some((_, model)) = self.names_of(at)
             {
-                let project = self.shared_name(self.project_of_pair(at), shared);
-                uses.push((project, model.to_owned(), day, settled));
+                let minute = pair.count(false, moment).saturating_sub(pair.in_flight);
+                let oldest = pair.window().filter(|used| used.at_ms > now.unix_ms - WINDOW_MS);
+                let tokens = oldest.take(minute as usize).map(|used| used.tokens);
+                uses.push(Use {
+                    project: self.shared_name(self.project_of_pair(at), shared),
+                    model: model.to_owned(),
+                    day: moment.day,
+                    today: settled,
+                    minute,
+                    minute_tokens: tokens.fold(0, u32::saturating_add),
+                });
             }
         }
         uses

@@ -9,7 +9,6 @@
 
 mod bench;
 mod choose;
-#[cfg(feature = "redis")]
 mod fleet;
 mod habit;
 mod keys;
@@ -328,7 +327,6 @@ impl Pool {
                 model.bench.keep_memory_of(&before.bench);
             }
         }
-        #[cfg(feature = "redis")]
         self.keep_fleet_of(old);
         self.keep_spent_of(old);
         self.pause.keep_memory_of(&old.pause);

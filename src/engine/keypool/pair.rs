@@ -148,7 +148,6 @@ pub(super) struct Pair {
     /// will come to: they weigh on today, since what they count has happened.
     ahead: Vec<DayRow>,
     /// Requests of all boxes, and the day they are of.
-    #[cfg(feature = "redis")]
     pub(super) fleet: (i64, u32),
 }
 
@@ -169,7 +168,6 @@ pub(super) static NONE: Pair = Pair {
     in_flight: 0,
     looked: false,
     ahead: Vec::new(),
-    #[cfg(feature = "redis")]
     fleet: (0, 0),
 };
 
@@ -187,7 +185,6 @@ impl Pair {
     /// Uses counted today; a new day begins with what was in flight when the old one ended.
     pub(super) fn used_on(&self, day: i64) -> u32 {
         let counted = if self.day >= day { self.used } else { self.in_flight };
-        #[cfg(feature = "redis")]
         let counted = if self.fleet.0 == day { counted.max(self.fleet.1) } else { counted };
         let ahead = self.ahead.iter().filter(|row| row.day >= day && row.day > self.day);
         ahead

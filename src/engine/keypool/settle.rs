@@ -223,7 +223,6 @@ impl Pool {
                     Step::OtherKey
                 }
             }
-            #[cfg(feature = "redis")]
             ModelFailure::Held(held) => {
                 self.fleet_held(at, *held, moment);
                 Step::OtherKey
