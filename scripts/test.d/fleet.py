@@ -161,7 +161,9 @@ def ask(boxes, first):
 
 def told_clearly():
     """Every way Redis can be wrong is one line, without the password; the box runs on."""
-    with Redis() as good, Redis("--maxmemory", "1") as full, Redis() as replica, StandIn("--unlimited") as it:
+    with (Redis() as good, Redis("--maxmemory", "1") as full, Redis() as replica, Redis("--cluster-enabled", "yes") as cluster,
+          StandIn("--unlimited") as it):
+        assert cluster.say("CLUSTER", "ADDSLOTSRANGE", "0", "16383").strip() == b"OK"
         replica.say("CONFIG", "SET", "masterauth", PASSWORD)
         replica.say("REPLICAOF", "127.0.0.1", str(good.port))
         until(WAIT_S, "a replica", lambda: b"READONLY" in replica.say("SET", "x", "1"))
@@ -173,6 +175,7 @@ def told_clearly():
             ("replica", replica.url(), "read-only replica"),
             ("number", good.url(number=99), "no database of this number"),
             ("foreign key", foreign, "in use by another program"),
+            ("cluster", cluster.url(), "this is a redis cluster"),
             ("nobody there", f"redis://:{PASSWORD}@127.0.0.1:{free_port()}/0", "not reachable"),
             ("TLS to a plain port", f"rediss://:{PASSWORD}@127.0.0.1:{good.port}/0", "fleet.away: redis: "),
         ]
