@@ -11,9 +11,9 @@ use crate::config::{Config, Supabase};
 use crate::types::Secret;
 use crate::wire::{Method, NetError, NetErrorKind, Request, Response};
 use buffers::HEADERS_BYTES_MAX;
-use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, RootCertStore};
 use std::io::Read;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -377,8 +377,21 @@ fn net_error(error: &ureq::Error) -> NetError {
 }
 
 fn tls_error(error: &rustls::Error) -> NetError {
-    // rustls names certificate faults in words of its own that hold no URL and no secret.
-    NetError { maybe_done: false, kind: NetErrorKind::Tls, text: format!("TLS refused: {error}") }
+    let text = match error {
+        rustls::Error::InvalidMessage(_) => "the other side does not speak TLS".to_owned(),
+        rustls::Error::PeerIncompatible(_)
+        | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
+            "TLS refused: the other side knows no version or cipher of today".to_owned()
+        }
+        rustls::Error::InvalidCertificate(
+            why @ (CertificateError::UnknownIssuer | CertificateError::BadSignature),
+        ) => format!(
+            "TLS refused: no root that is trusted here has signed the certificate ({why:?})"
+        ),
+        // rustls names certificate faults in words of its own that hold no URL and no secret.
+        other => format!("TLS refused: {other}"),
+    };
+    NetError { maybe_done: false, kind: NetErrorKind::Tls, text }
 }
 
 fn io_error(error: &std::io::Error) -> NetError {

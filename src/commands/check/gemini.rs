@@ -2,7 +2,7 @@
 //! May not: ask a model anything: that would spend quota (api-reference B7).
 
 use super::reply::Fields;
-use super::{Item, KeyCall, Level, TIMEOUT_MS, unreachable};
+use super::{Item, KeyCall, Level, TIMEOUT_MS, redirected, unreachable};
 use crate::config::{Config, KeySetting};
 use crate::wire::{Method, Request, Response};
 
@@ -58,6 +58,7 @@ fn key_item(name: &str, reply: &Response) -> Item {
         ),
         (403, _) => Item::fail(name, "refused: the key or its project may not be used", replace),
         (429, _) => Item::warn(name, "busy just now (429)", "try again in a minute"),
+        (300..=399, _) => redirected(name, "GEMINI_API_URL", reply.status),
         (500.., _) => {
             Item::warn(name, format!("Gemini answers {}", reply.status), "try again later")
         }

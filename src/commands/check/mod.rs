@@ -203,6 +203,15 @@ fn lines(items: &[Item]) -> String {
     out
 }
 
+/// The service leads elsewhere, and nobody goes there: credentials are for the address in `setting` alone.
+fn redirected(name: &str, setting: &str, status: u16) -> Item {
+    Item::fail(
+        name,
+        format!("it answers with a redirect ({status}), which is not followed"),
+        format!("set {setting} to the address it leads to, with https, if that is the service"),
+    )
+}
+
 /// No reply at all from `service`, reached by the address in `setting`.
 fn unreachable(name: &str, setting: &str, error: &NetError) -> Item {
     let todo = match error.kind {
@@ -210,11 +219,10 @@ fn unreachable(name: &str, setting: &str, error: &NetError) -> Item {
         NetErrorKind::Connect => {
             format!("look at the firewall, the network, and the address in {setting}")
         }
-        NetErrorKind::Tls => {
-            "something between here and there answers with its own certificate, or \
-            the clock is wrong: if it is a proxy of yours, give its roots in TLS_CA_FILE"
-                .to_owned()
-        }
+        NetErrorKind::Tls => format!(
+            "what answers is not the service itself, or the clock is wrong: look at {setting}; if it is \
+            a proxy of yours with its own certificate, give its roots in TLS_CA_FILE"
+        ),
         NetErrorKind::Timeout => {
             "the way there is blocked or very slow: look at firewall and proxy, \
             then try again"

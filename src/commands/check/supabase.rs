@@ -3,7 +3,7 @@
 //! that the primary key refuses after them.
 
 use super::reply::Fields;
-use super::{Call, Item, Level, TIMEOUT_MS, unreachable};
+use super::{Call, Item, Level, TIMEOUT_MS, redirected, unreachable};
 use crate::config::Config;
 use crate::types::Secret;
 use crate::wire::postgrest::Batch;
@@ -190,11 +190,7 @@ fn refused(name: &str, table: &str, what: &str, reply: &Response) -> Item {
             Item::fail(name, "the project is over its quota or unpaid", "see its billing page")
         }
         (540, _) => Item::fail(name, "the project is paused", "restore it in Supabase's dashboard"),
-        (300..=399, _) => Item::fail(
-            name,
-            format!("it answers with a redirect ({status})"),
-            "set SUPABASE_URL to the address it leads to, with https",
-        ),
+        (300..=399, _) => redirected(name, "SUPABASE_URL", status),
         (429 | 500.., _) => {
             Item::warn(name, format!("busy or starting ({status} {code})"), "try again in a minute")
         }

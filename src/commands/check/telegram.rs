@@ -3,7 +3,7 @@
 
 use super::local::Local;
 use super::reply::Fields;
-use super::{Call, Item, TIMEOUT_MS, unreachable};
+use super::{Call, Item, TIMEOUT_MS, redirected, unreachable};
 use crate::config::Config;
 use crate::daemon::quoting::span;
 use crate::types::SECOND_MS;
@@ -29,6 +29,7 @@ pub(super) fn items(config: &Config, local: &Local, poll: bool, call: Call<'_>) 
                 "copy TELEGRAM_BOT_TOKEN again from @BotFather, /mybots",
             )];
         }
+        status @ 300..=399 => return vec![redirected("telegram", "TELEGRAM_API_URL", status)],
         status => {
             return vec![Item::fail(
                 "telegram",

@@ -137,6 +137,9 @@ impl fmt::Display for TelegramError {
             Self::Conflict(Conflict::WebhookActive) => f.write_str("a webhook is set"),
             Self::Conflict(Conflict::Other) => f.write_str("something else uses this token"),
             Self::Server { status } => write!(f, "answers {status}"),
+            Self::NotJson { status: status @ 300..=399 } => {
+                write!(f, "answers with a redirect ({status}), which is not followed")
+            }
             Self::NotJson { status } => write!(f, "answers {status} without JSON"),
             Self::Other { code, text } => write!(f, "answers {code}: {text}"),
             other => write!(f, "refuses: {other:?}"),
