@@ -145,27 +145,38 @@ pub fn write_json(out: &mut String, row: &HistoryRow<'_>) {
     };
 }
 
-/// One CSV record after RFC 4180, CRLF included. Texts are exact: a spreadsheet that runs `=…` as a
-/// formula must be told to import them as text.
+/// What makes a spreadsheet take a field for a formula, and run it.
+const FORMULA_STARTS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// One CSV record after RFC 4180, CRLF included. It is for spreadsheets: a text of people or models that they would run
+/// as a formula gets an apostrophe before it, which they take as "this is text" (JSON lines are exact).
 pub fn write_csv(out: &mut String, row: &HistoryRow<'_>) {
     let (chat, user) = (row.chat.to_string(), row.user.to_string());
     let created = rfc3339_us(row.created_us);
     let id = known_id(row).map(|id| id.to_string()).unwrap_or_default();
     let fields = [
-        &chat,
-        &user,
-        row.username.unwrap_or_default(),
-        row.message.unwrap_or_default(),
-        row.response.unwrap_or_default(),
-        row.model.unwrap_or_default(),
-        row.metadata,
-        &created,
-        &id,
+        (&*chat, true),
+        (&*user, true),
+        (row.username.unwrap_or_default(), false),
+        (row.message.unwrap_or_default(), false),
+        (row.response.unwrap_or_default(), false),
+        (row.model.unwrap_or_default(), false),
+        (row.metadata, false),
+        (&*created, true),
+        (&*id, true),
     ];
-    for (at, field) in fields.into_iter().enumerate() {
+    for (at, (field, is_ours)) in fields.into_iter().enumerate() {
         if at > 0 {
             out.push(',');
         }
+        let guarded;
+        let field = match field.starts_with(FORMULA_STARTS) && !is_ours {
+            true => {
+                guarded = format!("'{field}");
+                &guarded
+            }
+            false => field,
+        };
         if !field.contains(['"', ',', '\n', '\r']) {
             out.push_str(field);
             continue;
@@ -214,4 +225,43 @@ fn escaped(text: &str) -> String {
         out.push(letter);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ChatId, UserId};
+
+    #[test]
+    fn no_text_becomes_a_formula_or_another_field() {
+        for (text, want) in [
+            ("hello", "hello"),
+            ("=HYPERLINK(\"http://x\";1)", "\"'=HYPERLINK(\"\"http://x\"\";1)\""),
+            ("+1", "'+1"),
+            ("-1", "'-1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\t=1"),
+            ("\r\n=1", "\"'\r\n=1\""),
+            ("a=1", "a=1"),
+            ("a,\"b\"\nc", "\"a,\"\"b\"\"\nc\""),
+        ] {
+            let row = HistoryRow {
+                id: 1,
+                remote_id: 0,
+                sync: 0,
+                chat: ChatId(-100),
+                user: UserId(7),
+                username: Some(text),
+                message: Some(text),
+                response: Some(text),
+                model: Some("m"),
+                metadata: "{}",
+                created_us: 0,
+            };
+            let mut out = String::new();
+            write_csv(&mut out, &row);
+            let wanted = format!("-100,7,{want},{want},{want},m,{{}},1970-01-01T00:00:00");
+            assert!(out.starts_with(&wanted), "{text:?}: {out:?}");
+        }
+    }
 }

@@ -143,6 +143,57 @@ fn odd_requests_get_the_status_they_deserve() {
 }
 
 #[test]
+fn no_path_leads_out_and_no_length_hides_a_second_request() {
+    let bench = bench(None);
+    let long = format!("/{}", "a".repeat(2_000));
+    for (path, want) in [
+        ("/../../etc/passwd", "404"),
+        ("/%2e%2e/%2e%2e/etc/passwd", "404"),
+        ("/metrics/../debug/memory", "404"),
+        ("//healthz", "404"),
+        ("/healthz%00", "404"),
+        ("/healthz/", "404"),
+        ("/HEALTHZ", "404"),
+        ("/\\..\\..\\windows", "404"),
+        ("http://evil.example/healthz", "403"),
+        ("/healthz\0", "400"),
+        ("", "400"),
+        (&long, "404"),
+    ] {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let reply = bench.talk(request.as_bytes());
+        assert_eq!(status_of(&reply), want, "{path:?}: {reply}");
+        assert_eq!(reply.matches("HTTP/1.1 ").count(), 1, "{path:?}: {reply}");
+    }
+    let second = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    for head in [
+        "Content-Length: 0\r\nContent-Length: 71",
+        "Content-Length: 104857600",
+        "Content-Length: 99999999999999999999",
+        "Content-Length: -1",
+        "Content-Length: 1, 2",
+        "Transfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 3",
+        "Transfer-Encoding: gzip, chunked",
+    ] {
+        let request =
+            format!("POST /metrics HTTP/1.1\r\nHost: localhost\r\n{head}\r\n\r\n{second}");
+        let reply = bench.talk(request.as_bytes());
+        assert!(status_of(&reply).starts_with('4'), "{head}: {reply}");
+        assert_eq!(reply.matches("HTTP/1.1 ").count(), 1, "{head}: {reply}");
+    }
+    for line in ["CONNECT localhost:443 HTTP/1.1", "GET /", "GET  /  HTTP/1.1", "GET / HTTP/9.9"] {
+        let reply = bench
+            .talk(format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes());
+        assert!(
+            status_of(&reply).starts_with('4') || status_of(&reply) == "505",
+            "{line}: {reply}"
+        );
+    }
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order_on_one_connection() {
     let bench = bench(None);
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
