@@ -291,12 +291,12 @@ fn explain(error: &RedisError) -> String {
     } else if error.kind() == ErrorKind::InvalidClientConfig {
         (
             "the address cannot be read",
-            "takes redis://[user:password@]host:port/number or rediss://…",
+            "takes redis://[user:password@]host:port/number, rediss://… or redis+sentinel://…",
         )
     } else if said("OOM") {
         ("redis is full and evicts nothing", "give it more maxmemory; this box goes on by itself")
     } else if said("READONLY") || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
-        ("this is a read-only replica", "name the master in REDIS_URL")
+        ("this is a read-only replica", "name the master in REDIS_URL, or its sentinels")
     } else if said("DB index is out of range") {
         ("redis has no database of this number", "take another number at the end of REDIS_URL")
     } else if said("NOPERM") {
