@@ -242,10 +242,7 @@ impl<'a> Sentinels<'a> {
         let mut connection = connect(&url, roots, SENTINEL_WITHIN)?;
         connection.set_read_timeout(Some(SENTINEL_WITHIN))?;
         connection.set_write_timeout(Some(SENTINEL_WITHIN))?;
-        redis::cmd("SENTINEL")
-            .arg("get-master-addr-by-name")
-            .arg(self.name)
-            .query(&mut connection)
+        redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(self.name).query(&mut connection)
     }
 }
 
