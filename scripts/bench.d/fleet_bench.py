@@ -124,7 +124,7 @@ def rates(count, questions, redis, program):
 def overshoot(program):
     """Two boxes and one key of 20 a minute: how many requests Gemini had to refuse."""
     os.environ["SVS_BOT"] = program
-    limits = {"KEY_RPM": "20", "STREAM": "off", "GEMINI_API_KEY": f"{KEY}@p", "PATIENCE": "3m", "LOG_LEVEL": "warn", **MODELS}
+    limits = {"KEY_RPM": "20", "GEMINI_API_KEY": f"{KEY}@p", "PATIENCE": "3m", "LOG_LEVEL": "warn", **MODELS}
     with Redis() as redis, StandIn("--key", f"{KEY}@p", "--limit", f"{MODEL}=20/400/1000000") as outside:
         boxes = [relay.Shared(outside, redis.url(), **limits) for _ in range(2)]
         try:
