@@ -8,7 +8,8 @@ use crate::types::Secret;
 use std::fmt::Write as _;
 
 /// What `REDIS_URL` takes.
-const URL_TAKES: &str = "redis://[[user]:password@]host[:port][/number] or rediss://… for TLS";
+const URL_TAKES: &str = "redis://[[user]:password@]host[:port][/number], rediss://… for TLS, \
+                         or redis+sentinel://[[user]:password@]host[:port],…/name[/number]";
 /// Where Redis listens unless told otherwise.
 const PORT: u16 = 6_379;
 
@@ -21,13 +22,25 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Option<Secret> {
     if !parts.is_empty() {
         reader.warnings.push(format!("{}: not used: REDIS_URL is set", parts.join(", ")));
     }
-    let rest = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://"));
-    let host = rest.map(|rest| rest.rsplit('@').next().unwrap_or_default());
-    if host.is_none_or(|host| host.is_empty() || host.starts_with('/')) {
+    if !is_readable(&url) {
         reader.problem("REDIS_URL", format!("cannot be read: takes {URL_TAKES}"));
         return None;
     }
     Some(Secret::new(url))
+}
+
+fn is_readable(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else { return false };
+    let place = rest.rsplit('@').next().unwrap_or_default();
+    let is_named = !place.is_empty() && !place.starts_with('/');
+    match scheme {
+        "redis" | "rediss" => is_named,
+        // Which of the masters that they watch is not to be guessed.
+        "redis+sentinel" | "rediss+sentinel" => {
+            is_named && place.split('/').nth(1).is_some_and(|name| !name.is_empty())
+        }
+        _ => false,
+    }
 }
 
 fn from_parts(

@@ -125,6 +125,8 @@ fn a_bad_value_names_its_setting_and_what_it_takes_and_nothing_of_a_secret() {
         #[cfg(feature = "redis")]
         ("REDIS_URL", "redis://:hunter2@/0", "redis://[["),
         #[cfg(feature = "redis")]
+        ("REDIS_URL", "redis+sentinel://:hunter2@a:1,b", "redis://[["),
+        #[cfg(feature = "redis")]
         ("REDIS_PORT", "6379x", "a port"),
         #[cfg(feature = "redis")]
         ("REDIS_HOST", "x:hunter2@y", "a name or an address"),
