@@ -175,6 +175,10 @@ compile() {
     local sqlite
     sqlite="$(grep -v '^#' "$sources/cross/sqlite-flags" | tr '\n' ' ')${sqlite_more[*]}"
     local env=(CARGO_TARGET_DIR="$into" CFLAGS="$c_flags" CARGO_INCREMENTAL=0 LIBSQLITE3_FLAGS="$sqlite" SVS_BOT_TARGET="$target")
+    if [ "$chosen" = source ]; then
+        # Its paths stand in the words of the library's panics.
+        flags+=$'\x1f'"--remap-path-prefix=$(rustc --print sysroot)=/rust"
+    fi
     if [ "$chosen" != rustup ]; then
         # Neither Debian nor the sources alone bring crt objects for musl; zig has its own.
         flags+=$'\x1f''-Clink-self-contained=no'

@@ -223,11 +223,12 @@ class ComparedBot(Bot):
 
 def compared_python():
     folder = ROOT / "scripts/.cache/compared"
-    python = folder / "bin/python"
-    if not python.exists():
+    python, whole = folder / "bin/python", folder / "whole"
+    if not whole.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--requirement",
                         str(ROOT / "scripts/bench.d/compared.txt")], check=True)
+        whole.touch()
     return python
 
 

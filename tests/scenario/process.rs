@@ -259,6 +259,58 @@ fn no_secret_is_written_anywhere() {
     }
 }
 
+#[test]
+fn no_secret_is_shown_while_it_runs() {
+    let world = World::start(&[]);
+    for (prompt, failure_of) in
+        [("bad key", "leaked"), ("busy", "overloaded"), ("none left", "per_day")]
+    {
+        world.script(prompt, 1, Act::Fail(failure(failure_of, "", 0)));
+        world.say(7, 7, prompt);
+    }
+    world.say(OWNER, OWNER, "/keys");
+    world.say(OWNER, OWNER, "/usage");
+    world.say(7, 7, TOKEN);
+    world.settle();
+    let copy = world.dir.join("copy.db");
+    let mut shown = vec![("backup said", beside(&world, &["backup", copy.to_str().unwrap()]))];
+    let read = |path: &str| {
+        let bytes = fs::read(path.replace("PID", &world.pid().to_string())).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    shown.push(("the backup", read(copy.to_str().unwrap())));
+    for path in ["/proc/PID/cmdline", "/proc/PID/environ", "/proc/PID/comm"] {
+        shown.push((path, read(path)));
+    }
+    for path in
+        ["/", "/metrics", "/healthz", "/readyz", "/status.json", "/debug/memory", "/nothing"]
+    {
+        shown.push((path, world.page(path).1));
+    }
+    for args in [
+        &["status"] as &[&str],
+        &["status", "--json"],
+        &["status", "--memory"],
+        &["keys"],
+        &["keys", "--json"],
+        &["export"],
+        &["check"],
+        &["sync"],
+        &["verify"],
+    ] {
+        let out = world.command(args).output().unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        assert!(!text.is_empty() || args == ["sync"], "{args:?} says nothing");
+        shown.push((args[0], String::from_utf8_lossy(&text).into_owned()));
+    }
+    for (what, text) in shown {
+        for secret in [TOKEN, KEY_1] {
+            let part = secret.split(':').next_back().unwrap();
+            assert!(!text.contains(part), "{what}: {text}");
+        }
+    }
+}
+
 /// A command beside the daemon; its output.
 fn beside(world: &World, args: &[&str]) -> String {
     let out = world.command(args).output().unwrap();
