@@ -262,6 +262,8 @@ fn no_secret_is_written_anywhere() {
 #[test]
 fn no_secret_is_shown_while_it_runs() {
     let world = World::start(&[]);
+    world.say(7, 7, "hello");
+    world.expect(7, "hello");
     for (prompt, failure_of) in
         [("bad key", "leaked"), ("busy", "overloaded"), ("none left", "per_day")]
     {
