@@ -220,8 +220,8 @@ fn unreachable(name: &str, setting: &str, error: &NetError) -> Item {
             format!("look at the firewall, the network, and the address in {setting}")
         }
         NetErrorKind::Tls => format!(
-            "what answers is not the service itself, or the clock is wrong: look at {setting}; if it is \
-            a proxy of yours with its own certificate, give its roots in TLS_CA_FILE"
+            "something between here and there answers with its own certificate, or without TLS, or the \
+            clock is wrong: look at {setting}; if it is a proxy of yours, give its roots in TLS_CA_FILE"
         ),
         NetErrorKind::Timeout => {
             "the way there is blocked or very slow: look at firewall and proxy, \
