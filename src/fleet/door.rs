@@ -30,11 +30,19 @@ pub(super) enum Script {
     Report,
     Push,
     Tick,
+    Shares,
 }
 
 impl Script {
-    const ALL: [Self; 6] =
-        [Self::Reserve, Self::Settle, Self::Beat, Self::Report, Self::Push, Self::Tick];
+    const ALL: [Self; 7] = [
+        Self::Reserve,
+        Self::Settle,
+        Self::Beat,
+        Self::Report,
+        Self::Push,
+        Self::Tick,
+        Self::Shares,
+    ];
 
     fn text(self) -> &'static str {
         match self {
@@ -44,6 +52,7 @@ impl Script {
             Self::Report => include_str!("report.lua"),
             Self::Push => include_str!("push.lua"),
             Self::Tick => include_str!("tick.lua"),
+            Self::Shares => include_str!("shares.lua"),
         }
     }
 }
