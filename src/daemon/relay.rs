@@ -5,6 +5,7 @@
 use super::clock::{self, Clock};
 use super::event::{Event, Fetched};
 use crate::config::Config;
+use crate::engine::fleet::people::Word;
 use crate::fleet::relay::{Entry, HOLD_MS, Held, Mode, Push, Relay, RelayView, Tick};
 use crate::json::Element;
 use crate::types::{ChatId, IncomingBody, UpdateId};
@@ -37,13 +38,22 @@ pub struct Relayed {
     pub update: Option<Fetched>,
 }
 
+/// What the others are to know: entries that are settled, and how their sessions stand since.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Of the streams.
+    pub entries: Vec<(usize, String)>,
+    /// Told before the entries are.
+    pub words: Vec<Word>,
+}
+
 type Answer = Box<dyn FnOnce(bool) + Send>;
 
 enum Mail {
     Push(Push, Answer),
-    Settled(Vec<(usize, String)>),
+    Settled(Settled),
     LetGo(Vec<(usize, String)>),
-    Leave(Vec<(usize, String)>, Sender<()>),
+    Leave(Settled, Sender<()>),
 }
 
 /// Where deliveries and settled updates are handed in; shared by all threads.
@@ -68,8 +78,8 @@ impl Post {
     }
 
     /// These are answered and said.
-    pub fn settled(&self, entries: Vec<(usize, String)>) {
-        self.send(Mail::Settled(entries));
+    pub fn settled(&self, settled: Settled) {
+        self.send(Mail::Settled(settled));
     }
 
     /// These wait for whoever has their partition next.
@@ -78,7 +88,7 @@ impl Post {
     }
 
     /// The last word: others may take over what is not settled.
-    pub fn leave(&self, settled: Vec<(usize, String)>) {
+    pub fn leave(&self, settled: Settled) {
         let (done, left) = channel();
         self.send(Mail::Leave(settled, done));
         let _ = left.recv_timeout(LEAVE_WITHIN);
@@ -175,10 +185,10 @@ impl Carrier {
             while let Some(mail) = next {
                 match mail {
                     Mail::Push(push, answer) => pushes.push((push, answer)),
-                    Mail::Settled(entries) => self.relay.settle(entries),
+                    Mail::Settled(settled) => self.settle(settled),
                     Mail::LetGo(entries) => self.relay.let_go(&entries),
-                    Mail::Leave(entries, done) => {
-                        self.relay.settle(entries);
+                    Mail::Leave(settled, done) => {
+                        self.settle(settled);
                         let _ = self.relay.tick(Mode::Leaves, self.now_ms());
                         let _ = done.send(());
                         return;
@@ -188,6 +198,28 @@ impl Carrier {
             }
             self.push(pushes);
             wait = if self.tick() { Duration::ZERO } else { TICK_EVERY };
+        }
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        self.relay.tell_sessions(settled.words);
+        self.relay.settle(settled.entries);
+    }
+
+    /// Reads the sessions of one partition that was taken over; whether there was one.
+    fn take_over(&mut self, now_ms: i64) -> bool {
+        match self.relay.take_over(now_ms) {
+            Ok(None) => false,
+            Ok(sessions) => {
+                let tick = Tick { sessions, ..Tick::default() };
+                let relayed = Relayed { tick, update: None };
+                let _ = self.events.send(Event::Relayed(Box::new(relayed)));
+                true
+            }
+            Err(why) => {
+                self.missed(&why);
+                false
+            }
         }
     }
 
@@ -262,7 +294,8 @@ impl Carrier {
                 let _ = self.events.send(Event::Relayed(Box::new(relayed)));
             }
         }
-        again
+        // Before anything of theirs is read.
+        self.take_over(now_ms) || again
     }
 
     fn missed(&mut self, why: &str) {

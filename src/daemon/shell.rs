@@ -169,7 +169,8 @@ pub fn run(start: Start<'_>) -> Ended {
     }
     #[cfg(feature = "redis")]
     if let Some(post) = &shell.tools.relay {
-        post.leave(shell.core.settled_updates().unwrap_or_default());
+        let now = shell.clock.now();
+        post.leave(shell.core.settled_updates(now).unwrap_or_default());
     }
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();

@@ -33,11 +33,21 @@ pub(super) enum Script {
     Report,
     Push,
     Tick,
+    Keep,
+    Load,
 }
 
 impl Script {
-    const ALL: [Self; 6] =
-        [Self::Reserve, Self::Settle, Self::Beat, Self::Report, Self::Push, Self::Tick];
+    const ALL: [Self; 8] = [
+        Self::Reserve,
+        Self::Settle,
+        Self::Beat,
+        Self::Report,
+        Self::Push,
+        Self::Tick,
+        Self::Keep,
+        Self::Load,
+    ];
 
     fn text(self) -> &'static str {
         match self {
@@ -47,6 +57,8 @@ impl Script {
             Self::Report => include_str!("report.lua"),
             Self::Push => include_str!("push.lua"),
             Self::Tick => include_str!("tick.lua"),
+            Self::Keep => include_str!("keep.lua"),
+            Self::Load => include_str!("load.lua"),
         }
     }
 }

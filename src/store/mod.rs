@@ -2,6 +2,8 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+#[cfg(feature = "redis")]
+pub mod carried;
 pub mod erase;
 pub mod future;
 pub mod history;

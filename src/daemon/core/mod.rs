@@ -11,6 +11,8 @@ mod fleet;
 mod gemini;
 mod hook;
 mod keep;
+#[cfg(feature = "redis")]
+mod people;
 mod poison;
 mod poll;
 #[cfg(feature = "redis")]

@@ -1,0 +1,263 @@
+//! Owns: what boxes of one bot tell each other of its people: live sessions as text, roles and wishes to be forgotten
+//! by version, and which of two that differ counts.
+//! May not: know Redis, rows, a clock.
+//! Invariant: a session that was handed over never takes the place of a newer one, and nobody's who asked to be forgotten since.
+
+use crate::types::{ChatId, Lane, TopicId, UnixMs, UserId};
+
+/// The most bytes of one session as text; what is more loses its oldest rounds.
+pub const SESSION_BYTES_MAX: usize = 32 * 1_024;
+/// Bytes of a summary and of a name that go along.
+const SUMMARY_BYTES_MAX: usize = 8 * 1_024;
+const NAME_BYTES_MAX: usize = 256;
+/// Rounds of one session, whatever a stranger writes.
+const TURNS_MAX: usize = 128;
+/// Which way of writing a session down this is.
+const FORMAT: &str = "1";
+/// Between the fields of a session, and between its rounds; neither is let into a text.
+const FIELD: char = '\u{1f}';
+const ROUND: char = '\u{1e}';
+
+/// A live session on its way from box to box.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Where.
+    pub lane: Lane,
+    /// Whose.
+    pub user: UserId,
+    /// What they are called.
+    pub name: String,
+    /// Whether it is one of those that hold a place (a group's).
+    pub slot: bool,
+    /// Rounds taken whose question is answered.
+    pub rounds: u32,
+    /// Rounds of it.
+    pub rounds_max: u32,
+    /// When it began.
+    pub opened_ms: UnixMs,
+    /// Last activity.
+    pub last_ms: UnixMs,
+    /// What was before its rounds; empty where there is none.
+    pub summary: String,
+    /// Questions and answers, oldest first.
+    pub turns: Vec<(String, String)>,
+}
+
+/// The name of a session among those of its partition.
+pub fn session_field(lane: Lane, user: UserId) -> String {
+    format!("{}:{}:{}", lane.chat.0, lane.topic.0, user.0)
+}
+
+/// Reads [`session_field`].
+pub fn read_session_field(text: &str) -> Option<(Lane, UserId)> {
+    let mut numbers = text.split(':').map(str::parse::<i64>);
+    let (Some(Ok(chat)), Some(Ok(topic)), Some(Ok(user)), None) =
+        (numbers.next(), numbers.next(), numbers.next(), numbers.next())
+    else {
+        return None;
+    };
+    Some((Lane { chat: ChatId(chat), topic: TopicId(topic) }, UserId(user)))
+}
+
+impl Carried {
+    /// As one text of at most [`SESSION_BYTES_MAX`] bytes: the newest rounds that fit.
+    pub fn to_text(&self) -> String {
+        let head = [
+            FORMAT.to_owned(),
+            u8::from(self.slot).to_string(),
+            self.rounds.to_string(),
+            self.rounds_max.to_string(),
+            self.opened_ms.to_string(),
+            self.last_ms.to_string(),
+            clean(&self.name, NAME_BYTES_MAX),
+            clean(&self.summary, SUMMARY_BYTES_MAX),
+        ];
+        let mut text = head.join(&FIELD.to_string());
+        let mut kept = Vec::new();
+        let mut room = SESSION_BYTES_MAX.saturating_sub(text.len());
+        for (asked, answered) in self.turns.iter().rev().take(TURNS_MAX) {
+            // The separators with it.
+            let Some(left) = room.checked_sub(asked.len() + answered.len() + 2) else { break };
+            room = left;
+            kept.push(format!(
+                "{}{FIELD}{}",
+                clean(asked, usize::MAX),
+                clean(answered, usize::MAX)
+            ));
+        }
+        for round in kept.iter().rev() {
+            text.push(ROUND);
+            text.push_str(round);
+        }
+        text
+    }
+
+    /// Reads [`Carried::to_text`] of the session of this name; `None` for what this version does not know.
+    pub fn read(field: &str, text: &str) -> Option<Self> {
+        let (lane, user) = read_session_field(field)?;
+        if text.len() > SESSION_BYTES_MAX {
+            return None;
+        }
+        let mut rounds = text.split(ROUND);
+        let head: Vec<&str> = rounds.next()?.split(FIELD).collect();
+        let [FORMAT, slot, taken, most, opened, last, name, summary] = head.as_slice() else {
+            return None;
+        };
+        let turns = rounds
+            .take(TURNS_MAX)
+            .map(|round| round.split_once(FIELD).map(|(a, b)| (a.to_owned(), b.to_owned())));
+        Some(Self {
+            lane,
+            user,
+            name: (*name).to_owned(),
+            slot: *slot == "1",
+            rounds: taken.parse().ok()?,
+            rounds_max: most.parse().ok()?,
+            opened_ms: opened.parse().ok()?,
+            last_ms: last.parse().ok()?,
+            summary: (*summary).to_owned(),
+            turns: turns.collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// Cut to so many bytes, without what separates.
+fn clean(text: &str, bytes_max: usize) -> String {
+    let mut text = text.replace([FIELD, ROUND], " ");
+    while text.len() > bytes_max {
+        text.pop();
+    }
+    text
+}
+
+/// What a box knows of the place of a session that is handed over to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Here {
+    /// Last activity of its own session of this person there.
+    pub own_last_ms: Option<UnixMs>,
+    /// When this person asked to be forgotten; 0 never.
+    pub forgotten_ms: UnixMs,
+    /// Sessions whose last activity is not after this are over.
+    pub alive_ms: UnixMs,
+}
+
+/// Whether a session that is handed over goes on here.
+pub fn goes_on(last_ms: UnixMs, here: Here) -> bool {
+    last_ms > here.alive_ms
+        && last_ms > here.forgotten_ms
+        && here.own_last_ms.is_none_or(|own_ms| last_ms > own_ms)
+}
+
+/// What of a session the others are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// Where.
+    pub lane: Lane,
+    /// Whose.
+    pub user: UserId,
+    /// As it stands; `None` where it is over.
+    pub session: Option<Carried>,
+    /// Until when it holds a place; 0 none.
+    pub holds_until_ms: UnixMs,
+    /// How long a session lives without activity.
+    pub idle_ms: i64,
+    /// Places for group sessions, of all boxes together.
+    pub places: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carried(turns: &[(&str, &str)]) -> Carried {
+        Carried {
+            lane: Lane { chat: ChatId(-7), topic: TopicId(3) },
+            user: UserId(9),
+            name: "Ann".into(),
+            slot: true,
+            rounds: 2,
+            rounds_max: 3,
+            opened_ms: 50,
+            last_ms: 90,
+            summary: "earlier".into(),
+            turns: turns.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn a_session_reads_as_it_was_written() {
+        let field = session_field(carried(&[]).lane, UserId(9));
+        assert_eq!(field, "-7:3:9");
+        for session in [
+            carried(&[]),
+            carried(&[("", "")]),
+            carried(&[("one\nline", "two \u{1f600}"), ("three", "four")]),
+            Carried { slot: false, summary: String::new(), ..carried(&[("a", "b")]) },
+        ] {
+            assert_eq!(Carried::read(&field, &session.to_text()), Some(session));
+        }
+        // What separates is let into no text.
+        let odd =
+            Carried { name: "A\u{1f}\u{1e}nn".into(), ..carried(&[("a\u{1e}b", "c\u{1f}d")]) };
+        let read = Carried::read(&field, &odd.to_text()).expect("it is one");
+        assert_eq!(
+            (read.name.as_str(), read.turns.as_slice()),
+            ("A  nn", &[("a b".into(), "c d".into())][..])
+        );
+    }
+
+    #[test]
+    fn what_is_no_session_of_this_version_is_none() {
+        let (field, text) = ("-7:3:9", carried(&[("a", "b")]).to_text());
+        let long = format!("{text}{}", "x".repeat(SESSION_BYTES_MAX));
+        let other = text.replacen('1', "2", 1);
+        for (field, text) in [
+            (field, ""),
+            (field, "1"),
+            (field, other.as_str()),
+            (field, long.as_str()),
+            ("-7:3", text.as_str()),
+            ("-7:3:9:1", text.as_str()),
+            ("a:b:c", text.as_str()),
+        ] {
+            assert_eq!(Carried::read(field, text), None, "{field} {}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_too_large_keeps_its_newest_rounds() {
+        let long = "\u{4e2d}".repeat(SESSION_BYTES_MAX / 9);
+        let session = carried(&[("1", &long), ("2", &long), ("3", &long), ("4", "short")]);
+        let text = session.to_text();
+        assert!(text.len() <= SESSION_BYTES_MAX, "{}", text.len());
+        let read = Carried::read("-7:3:9", &text).expect("it is one");
+        assert!(
+            read.turns == session.turns[1..],
+            "three long ones do not fit: {}",
+            read.turns.len()
+        );
+        let vast = "x".repeat(SESSION_BYTES_MAX);
+        let read = Carried::read("-7:3:9", &carried(&[("1", "a"), ("2", &vast)]).to_text());
+        // A gap would be worse than nothing.
+        assert_eq!(read.expect("it is one").turns, []);
+        let named =
+            Carried { summary: vast.clone(), name: vast, ..carried(&[("1", "a")]) }.to_text();
+        assert!(Carried::read("-7:3:9", &named).is_some_and(|it| it.turns.len() == 1));
+    }
+
+    #[test]
+    fn a_session_goes_on_only_where_nothing_newer_is_known() {
+        for (what, last_ms, own_last_ms, forgotten_ms, want) in [
+            ("nothing here", 90, None, 0, true),
+            ("an older one here", 90, Some(80), 0, true),
+            ("the same here", 90, Some(90), 0, false),
+            ("a newer one here", 90, Some(91), 0, false),
+            ("forgotten since", 90, None, 90, false),
+            ("forgotten before", 90, None, 89, true),
+            ("over", 50, None, 0, false),
+        ] {
+            let here = Here { own_last_ms, forgotten_ms, alive_ms: 50 };
+            assert_eq!(goes_on(last_ms, here), want, "{what}");
+        }
+    }
+}
