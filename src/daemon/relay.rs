@@ -5,7 +5,7 @@
 use super::clock::{self, Clock};
 use super::event::{Event, Fetched};
 use crate::config::Config;
-use crate::engine::fleet::people::Word;
+use crate::engine::fleet::people::{Fact, Word};
 use crate::fleet::relay::{Entry, HOLD_MS, Held, Mode, Push, Relay, RelayView, Tick};
 use crate::json::Element;
 use crate::types::{ChatId, IncomingBody, UpdateId};
@@ -45,6 +45,15 @@ pub struct Settled {
     pub entries: Vec<(usize, String)>,
     /// Told before the entries are.
     pub words: Vec<Word>,
+    /// What this box has learned of people.
+    pub facts: Vec<Fact>,
+}
+
+impl Settled {
+    /// There is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.words.is_empty() && self.facts.is_empty()
+    }
 }
 
 type Answer = Box<dyn FnOnce(bool) + Send>;
@@ -189,6 +198,8 @@ impl Carrier {
                     Mail::LetGo(entries) => self.relay.let_go(&entries),
                     Mail::Leave(settled, done) => {
                         self.settle(settled);
+                        let now_ms = self.now_ms();
+                        drop(self.relay.meet(now_ms));
                         let _ = self.relay.tick(Mode::Leaves, self.now_ms());
                         let _ = done.send(());
                         return;
@@ -202,7 +213,9 @@ impl Carrier {
     }
 
     fn settle(&mut self, settled: Settled) {
-        self.relay.tell_sessions(settled.words);
+        let now_ms = self.now_ms();
+        self.relay.tell_sessions(settled.words, now_ms);
+        self.relay.tell_facts(settled.facts);
         self.relay.settle(settled.entries);
     }
 
@@ -267,7 +280,7 @@ impl Carrier {
         let now_ms = self.now_ms();
         let prompt = now_ms - self.tried_ms < PROMPT_MS;
         self.tried_ms = now_ms;
-        let tick = match result {
+        let mut tick = match result {
             Ok(tick) => tick,
             Err(why) => {
                 self.misses = if prompt { self.misses.saturating_add(1) } else { 1 };
@@ -289,6 +302,9 @@ impl Carrier {
         let slept = now_ms - self.post.heard_ms.swap(now_ms, Ordering::Relaxed) > HOLD_MS;
         *self.post.view.lock().unwrap_or_else(PoisonError::into_inner) = self.relay.view();
         let again = self.relay.is_behind(&tick);
+        let (facts, retell) = self.relay.meet(now_ms);
+        tick.facts = facts;
+        tick.retell |= retell;
         if slept || !tick.is_empty() {
             for relayed in read(tick) {
                 let _ = self.events.send(Event::Relayed(Box::new(relayed)));

@@ -126,7 +126,7 @@ pub fn run(start: Start<'_>) -> Ended {
     }
     #[cfg(feature = "redis")]
     if start.config.redis_url.is_some() && start.config.webhook.is_some() {
-        let held = core.share_updates().map_err(Failure::failed)?;
+        let held = core.share_updates(clock.now()).map_err(Failure::failed)?;
         let (config, salt) = (&start.config, &core.state.salt);
         tools.relay = relay::spawn(config, salt, &held, Arc::clone(&clock), sender.clone())
             .map_err(Failure::failed)?;

@@ -35,10 +35,11 @@ pub(super) enum Script {
     Tick,
     Keep,
     Load,
+    Meet,
 }
 
 impl Script {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Reserve,
         Self::Settle,
         Self::Beat,
@@ -47,6 +48,7 @@ impl Script {
         Self::Tick,
         Self::Keep,
         Self::Load,
+        Self::Meet,
     ];
 
     fn text(self) -> &'static str {
@@ -59,6 +61,7 @@ impl Script {
             Self::Tick => include_str!("tick.lua"),
             Self::Keep => include_str!("keep.lua"),
             Self::Load => include_str!("load.lua"),
+            Self::Meet => include_str!("meet.lua"),
         }
     }
 }

@@ -8,7 +8,7 @@ mod people;
 pub use held::Held;
 
 use super::door::{Door, Item, PREFIX, Script};
-use crate::engine::fleet::people::Carried;
+use crate::engine::fleet::people::{Carried, Fact};
 use crate::types::{ChatId, HOUR_MS, Lane, Secret, UnixMs, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +78,8 @@ pub struct Tick {
     pub sessions: Option<(usize, Vec<Carried>)>,
     /// Redis was away: what it was told of sessions may not have come to it.
     pub retell: bool,
+    /// What other boxes know of the bot's people.
+    pub facts: Vec<Fact>,
     /// Sessions whose place in a group is another's by now.
     pub unplaced: Vec<(Lane, UserId)>,
 }
@@ -231,7 +233,7 @@ impl Relay {
     /// Redis is away: one line, without the URL.
     pub fn tick(&mut self, mode: Mode, now_ms: UnixMs) -> Result<Tick, String> {
         // Sessions first: what is settled after that is part of them.
-        self.keep_sessions();
+        self.keep_sessions(now_ms);
         let mut keys = vec![format!("{}boxes", self.prefix()), format!("{}leases", self.prefix())];
         keys.extend((0..PARTITIONS).map(|part| self.stream(part)));
         let told: Vec<(usize, String)> = self.settled.iter().take(SETTLED_MAX).cloned().collect();
@@ -242,7 +244,7 @@ impl Relay {
                 part.cursor = "0-0".to_owned();
                 part.left = false;
             }
-            self.people.forget();
+            self.people.forget(now_ms);
         }
         let reply = reply?;
         for entry in &told {
@@ -301,11 +303,13 @@ impl Relay {
         let target = usize::try_from(words.number()).unwrap_or(0);
         self.view.backlog = u64::try_from(words.number()).unwrap_or(0);
         self.view.lag_ms = words.number();
+        self.people.told_by_all = words.number();
         if name != self.name {
             tick.emptied = !self.name.is_empty();
             self.name = name;
             self.parts.clear();
             self.settled.clear();
+            self.people.heard = 0;
         }
         let before: BTreeMap<usize, i64> =
             self.parts.iter().map(|(number, part)| (*number, part.fence)).collect();
@@ -356,7 +360,7 @@ impl Relay {
             tick.held = Some(Held { name: self.name.clone(), fences });
         }
         self.view.partitions = u32::try_from(self.parts.len()).unwrap_or(0);
-        tick.retell = self.people.was_forgotten();
+        tick.retell = self.people.was_forgotten(now_ms);
         tick.unplaced = std::mem::take(&mut self.people.unplaced);
         tick
     }

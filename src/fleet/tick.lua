@@ -4,7 +4,7 @@
 -- 0 takes nothing new, -1 leaves), then with their counts before them: partitions held (number, fence, cursor: '-' reads nothing,
 -- '+' nothing before the sessions are known, '>' what is new, else takes over from there), partitions let go (number), settled entries (partition, id).
 -- A lease is 'box fence until'. Replies, with counts before the lists: Redis' time, name of its data, boxes alive, this box's fair
--- part, entries in all streams, age of the oldest ms, held (number, fence, cursor), lost (number), entries (partition, id, number, body, why).
+-- part, entries in all streams, age of the oldest ms, number of the last fact about people, held (number, fence, cursor), lost (number), entries (partition, id, number, body, why).
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local box, life, mode = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
@@ -128,7 +128,8 @@ for i = 0, parts - 1 do
     end
   end
 end
-local reply = {now, name, #boxes, target, backlog, now - oldest, count}
+local people = tonumber(redis.call('HGET', KEYS[2], 'people') or '0')
+local reply = {now, name, #boxes, target, backlog, now - oldest, people, count}
 for part = 0, parts - 1 do
   local own = held[part]
   if own then

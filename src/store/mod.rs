@@ -5,6 +5,8 @@
 #[cfg(feature = "redis")]
 pub mod carried;
 pub mod erase;
+#[cfg(feature = "redis")]
+pub mod facts;
 pub mod future;
 pub mod history;
 pub mod inbox;

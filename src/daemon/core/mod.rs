@@ -452,6 +452,8 @@ impl State {
         }
         // What is due and may not be done yet is no reason to turn without end.
         #[cfg(feature = "redis")]
+        let mut wake_ms = self.learn_wake_ms(wake_ms, now);
+        #[cfg(feature = "redis")]
         if self.is_held_back(now) {
             wake_ms = wake_ms.max(now.unix_ms + relay::HOLD_LOOK_MS);
         }

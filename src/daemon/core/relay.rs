@@ -8,7 +8,7 @@ use crate::daemon::fleet::FleetJob;
 use crate::daemon::relay::{Relayed, Settled, chat_of};
 use crate::fleet::relay::{HOLD_MS, Held};
 use crate::store::relay;
-use crate::store::{Db, Durability, Result, carried, inbox, meta};
+use crate::store::{Db, Durability, Result, carried, facts, inbox, meta};
 use crate::types::model::ModelFailure;
 use crate::types::{ChatId, Now, SECOND_MS, UnixMs};
 use std::collections::BTreeSet;
@@ -29,6 +29,10 @@ pub(crate) struct Sharing {
     pub(super) look_ms: UnixMs,
     /// Partitions that this box holds.
     pub(super) held: BTreeSet<usize>,
+    /// When it was last looked what was learned of people; 0 never.
+    pub(super) learned_ms: UnixMs,
+    /// Redis knows nothing: all that is known is to be told.
+    pub(super) tells_all: bool,
 }
 
 impl Core {
@@ -36,14 +40,16 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn share_updates(&mut self) -> Result<Held> {
+    pub fn share_updates(&mut self, now: Now) -> Result<Held> {
         self.state.live.sharing.heard_ms = Some(0);
         let held = self.store.write(Durability::Process, |tx| {
             relay::prepare(tx)?;
             carried::prepare(tx)?;
+            facts::prepare(tx, now.unix_ms)?;
             Ok(meta::get(tx, HELD)?.map(|text| Held::read(&text)).unwrap_or_default())
         })?;
         self.state.live.sharing.held = held.fences.keys().copied().collect();
+        self.state.live.sharing.tells_all = true;
         Ok(held)
     }
 
@@ -70,7 +76,8 @@ impl Core {
                 relay::settle(tx, chat)?;
             }
             let (words, _) = state.session_news(tx, None, now)?;
-            Ok(Settled { entries: relay::settled(tx)?, words })
+            let facts = facts::news(tx, state.live.sharing.learned_ms)?;
+            Ok(Settled { entries: relay::settled(tx)?, words, facts })
         })
     }
 }
@@ -123,6 +130,7 @@ impl State {
             log::warn!(target: "relay.lost", partition = *part, rows; "partition {part} is another box's now: {rows} updates are left to it");
         }
         self.sessions_relayed(db, tick, now)?;
+        self.facts_relayed(db, tick, step, now)?;
         if !tick.lost.is_empty() {
             self.live.pending = inbox::pending(db)?;
         }
@@ -173,7 +181,7 @@ impl State {
         let sharing = &mut self.live.sharing;
         let chats = std::mem::take(&mut sharing.touched);
         let all = sharing.look_ms <= now.unix_ms;
-        let mut settled = Settled::default();
+        let mut settled = Settled { facts: self.learned(db, now)?, ..Settled::default() };
         let open = if all { relay::open_chats(db)? } else { Vec::new() };
         for chat in chats.iter().chain(&open) {
             settled.entries.extend(relay::settle(db, *chat)?);
@@ -197,7 +205,7 @@ impl State {
 }
 
 fn tell(settled: Settled, step: &mut Step) {
-    if !settled.entries.is_empty() || !settled.words.is_empty() {
+    if !settled.is_empty() {
         step.jobs.push(Job::Fleet(FleetJob::Settled(settled)));
     }
 }

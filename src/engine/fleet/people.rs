@@ -3,7 +3,7 @@
 //! May not: know Redis, rows, a clock.
 //! Invariant: a session that was handed over never takes the place of a newer one, and nobody's who asked to be forgotten since.
 
-use crate::types::{ChatId, Lane, TopicId, UnixMs, UserId};
+use crate::types::{ChatId, Lane, Role, TopicId, UnixMs, UserId};
 
 /// The most bytes of one session as text; what is more loses its oldest rounds.
 pub const SESSION_BYTES_MAX: usize = 32 * 1_024;
@@ -165,6 +165,86 @@ pub struct Word {
     pub places: u32,
 }
 
+/// Something about a person that every box of the bot is to know; the newest of each name counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is about.
+    pub field: String,
+    /// When it came to be, by the clock of the box that learned it; later than what that box knew before.
+    pub version: i64,
+    /// What it says; empty: it is no more.
+    pub value: String,
+}
+
+/// What a fact is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// A role that was given.
+    Role(UserId),
+    /// A person who asked to be forgotten.
+    Forgotten(UserId),
+    /// A pairing code, by its hash.
+    Code(String),
+}
+
+/// A role as all boxes know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Which.
+    pub role: Role,
+    /// 0: for ever.
+    pub until_ms: UnixMs,
+    /// How it was given.
+    pub source: String,
+}
+
+impl About {
+    /// The name of such a fact.
+    pub fn field(&self) -> String {
+        match self {
+            Self::Role(user) => format!("g:{}", user.0),
+            Self::Forgotten(user) => format!("f:{}", user.0),
+            Self::Code(hash) => format!("p:{hash}"),
+        }
+    }
+
+    /// Reads [`About::field`]; `None` for what this version does not know.
+    pub fn read(field: &str) -> Option<Self> {
+        let (kind, name) = field.split_once(':')?;
+        match kind {
+            "g" => Some(Self::Role(UserId(name.parse().ok()?))),
+            "f" => Some(Self::Forgotten(UserId(name.parse().ok()?))),
+            "p" => Some(Self::Code(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl Given {
+    /// As one word of a fact.
+    pub fn to_text(&self) -> String {
+        format!("{}\t{}\t{}", self.role.name(), self.until_ms, self.source)
+    }
+
+    /// Reads [`Given::to_text`].
+    pub fn read(text: &str) -> Option<Self> {
+        let mut words = text.splitn(3, '\t');
+        let role = Role::from_name(words.next()?)?;
+        let until_ms = words.next()?.parse().ok()?;
+        Some(Self { role, until_ms, source: words.next()?.to_owned() })
+    }
+}
+
+/// Whether what is heard counts instead of what is known; of two that are as new the same one on every box.
+pub fn is_news(heard: &Fact, known: Option<(i64, &str)>) -> bool {
+    heard.version > 0 && known.is_none_or(|known| (heard.version, heard.value.as_str()) > known)
+}
+
+/// The version of a change that came to be at `at_ms`: no clock makes it older than what was known before.
+pub fn version(at_ms: UnixMs, known: Option<i64>) -> i64 {
+    at_ms.max(known.map_or(1, |known| known.saturating_add(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,6 +338,52 @@ mod tests {
         ] {
             let here = Here { own_last_ms, forgotten_ms, alive_ms: 50 };
             assert_eq!(goes_on(last_ms, here), want, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_fact_reads_as_it_was_written() {
+        for about in
+            [About::Role(UserId(7)), About::Forgotten(UserId(8)), About::Code("0af:1".into())]
+        {
+            assert_eq!(About::read(&about.field()), Some(about));
+        }
+        for field in ["", "g", "g:", "g:x", "z:7"] {
+            assert_eq!(About::read(field), None, "{field}");
+        }
+        for role in Role::ALL {
+            let given = Given { role, until_ms: 5, source: "chat".into() };
+            assert_eq!(Given::read(&given.to_text()), Some(given));
+        }
+        for text in ["", "vip", "vip\t0", "vip\tx\tchat", "king\t0\tchat"] {
+            assert_eq!(Given::read(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_newest_counts_and_no_clock_goes_back() {
+        let heard =
+            |version, value: &str| Fact { field: "g:7".into(), version, value: value.into() };
+        for (what, fact, known, want) in [
+            ("unknown so far", heard(5, "a"), None, true),
+            ("newer", heard(6, "a"), Some((5, "b")), true),
+            ("older", heard(4, "z"), Some((5, "b")), false),
+            ("the same", heard(5, "b"), Some((5, "b")), false),
+            ("as new, larger", heard(5, "c"), Some((5, "b")), true),
+            ("as new, smaller", heard(5, "a"), Some((5, "b")), false),
+            ("taken back", heard(6, ""), Some((5, "b")), true),
+            ("of no time", heard(0, "a"), None, false),
+        ] {
+            assert_eq!(is_news(&fact, known), want, "{what}");
+        }
+        for (at_ms, known, want) in [
+            (50, None, 50),
+            (50, Some(40), 50),
+            (50, Some(50), 51),
+            (50, Some(900), 901),
+            (-3, None, 1),
+        ] {
+            assert_eq!(version(at_ms, known), want, "{at_ms} {known:?}");
         }
     }
 }

@@ -4,9 +4,9 @@
 
 use super::{Item, PARTITIONS, Relay, Script, partition_of};
 use crate::engine::fleet::people::{
-    Carried, SESSION_BYTES_MAX, Word, read_session_field, session_field,
+    Carried, Fact, SESSION_BYTES_MAX, Word, read_session_field, session_field,
 };
-use crate::types::{Lane, SECOND_MS, UnixMs, UserId};
+use crate::types::{DAY_MS, HOUR_MS, Lane, SECOND_MS, UnixMs, UserId};
 use std::collections::BTreeMap;
 
 /// Where a partition stands whose sessions are not known yet.
@@ -21,6 +21,17 @@ const WRITE_BYTES_MAX: usize = 8 * SESSION_BYTES_MAX;
 const READ_MAX: usize = 16;
 /// A place is kept so much longer than a session is live: clocks differ.
 const PLACE_MARGIN_MS: i64 = 2 * SECOND_MS;
+/// Facts of one bot: roles, codes, who asked to be forgotten.
+const FACTS_MAX: usize = 20_000;
+/// Facts told and read at once.
+const FACTS_AT_ONCE: usize = 200;
+/// Facts leave so long after a box last told or read any; a box that is up does within the hour.
+const FACTS_LIFE_MS: i64 = 30 * DAY_MS;
+const FACTS_EVERY_MS: i64 = HOUR_MS;
+/// What is no more is forgotten after so long where room is needed.
+const NO_MORE_KEPT_MS: i64 = 90 * DAY_MS;
+/// After a refusal, until the next try.
+const AGAIN_MS: i64 = SECOND_MS;
 
 /// What waits to be told.
 #[derive(Debug, Default)]
@@ -30,20 +41,28 @@ pub(super) struct People {
     words: BTreeMap<(usize, String), Word>,
     /// Some of it may never have come to Redis.
     forgot: bool,
+    not_before_ms: UnixMs,
+    /// What this box has learned.
+    facts: BTreeMap<String, Fact>,
+    /// Number of the last fact heard, and of the last that was told by any box.
+    pub(super) heard: i64,
+    pub(super) told_by_all: i64,
+    met_ms: UnixMs,
     /// Sessions whose place is another's.
     pub(super) unplaced: Vec<(Lane, UserId)>,
 }
 
 impl People {
     /// Redis was away.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn forget(&mut self, now_ms: UnixMs) {
         self.words.clear();
         self.forgot = true;
+        self.not_before_ms = now_ms + AGAIN_MS;
     }
 
     /// Whether everything is to be told again; once.
-    pub(super) fn was_forgotten(&mut self) -> bool {
-        std::mem::take(&mut self.forgot)
+    pub(super) fn was_forgotten(&mut self, now_ms: UnixMs) -> bool {
+        self.not_before_ms <= now_ms && std::mem::take(&mut self.forgot)
     }
 
     /// By Redis' clock.
@@ -61,14 +80,66 @@ impl People {
 
 impl Relay {
     /// These sessions have changed; Redis is told with the next look.
-    pub fn tell_sessions(&mut self, words: Vec<Word>) {
+    pub fn tell_sessions(&mut self, words: Vec<Word>, now_ms: UnixMs) {
         for word in words {
             let name = (partition_of(word.lane.chat), session_field(word.lane, word.user));
             self.people.words.insert(name, word);
         }
         if self.people.words.len() > WAITING_MAX {
-            self.people.forget();
+            self.people.forget(now_ms);
         }
+    }
+
+    /// This box has learned something; Redis is told with the next look.
+    pub fn tell_facts(&mut self, facts: Vec<Fact>) {
+        for fact in facts {
+            let known = self.people.facts.contains_key(&fact.field);
+            if known || self.people.facts.len() < FACTS_MAX {
+                self.people.facts.insert(fact.field.clone(), fact);
+            }
+        }
+    }
+
+    /// Tells what this box has learned and hears what others have, when there is any or it is time: the facts, and whether
+    /// everything that this box knows is to be told.
+    pub fn meet(&mut self, now_ms: UnixMs) -> (Vec<Fact>, bool) {
+        let people = &self.people;
+        let stale = now_ms.saturating_sub(people.met_ms) >= FACTS_EVERY_MS;
+        let idle = people.facts.is_empty() && people.told_by_all <= people.heard && !stale;
+        if idle || self.name.is_empty() || people.not_before_ms > now_ms {
+            return (Vec::new(), false);
+        }
+        let mut arguments = vec![people.heard.to_string(), FACTS_AT_ONCE.to_string()];
+        arguments.push(FACTS_MAX.to_string());
+        arguments.extend([FACTS_LIFE_MS, NO_MORE_KEPT_MS].map(|number| number.to_string()));
+        let told: Vec<Fact> = people.facts.values().take(FACTS_AT_ONCE).cloned().collect();
+        for fact in &told {
+            arguments.extend([fact.field.clone(), fact.version.to_string(), fact.value.clone()]);
+        }
+        let keys = ["leases", "people", "people-order"].map(|name| self.key(name));
+        let Ok(reply) = self.call(Script::Meet, &keys, &arguments) else {
+            self.people.not_before_ms = now_ms + AGAIN_MS;
+            return (Vec::new(), false);
+        };
+        self.people.met_ms = now_ms;
+        for fact in told {
+            self.people.facts.remove(&fact.field);
+        }
+        let entries = reply.get(1..).unwrap_or_default().chunks_exact(4);
+        let whole = entries.len() < FACTS_AT_ONCE;
+        let mut facts = Vec::new();
+        for entry in entries {
+            let [number, field, version, value] = entry else { continue };
+            self.people.heard = number.number().unwrap_or(0).max(self.people.heard);
+            let field = field.text().to_owned();
+            let version = version.number().unwrap_or(0);
+            facts.push(Fact { field, version, value: value.text().to_owned() });
+        }
+        if whole {
+            let last = reply.first().and_then(Item::number).unwrap_or(0);
+            self.people.heard = last.max(self.people.heard);
+        }
+        (facts, stale)
     }
 
     /// Reads the sessions of a partition that was taken over: only then are its updates read.
@@ -107,8 +178,9 @@ impl Relay {
     }
 
     /// Writes what has changed. A Redis that refuses is told later: what is settled must be able to leave.
-    pub(super) fn keep_sessions(&mut self) {
-        if self.name.is_empty() || self.people.words.is_empty() {
+    pub(super) fn keep_sessions(&mut self, now_ms: UnixMs) {
+        let waits = self.people.words.is_empty() || self.people.not_before_ms > now_ms;
+        if self.name.is_empty() || waits {
             return;
         }
         let mut arguments = vec![self.id.clone(), SESSIONS_MAX.to_string()];
@@ -145,7 +217,7 @@ impl Relay {
                     }
                     told.extend(written);
                 }
-                Err(_) => self.people.forget(),
+                Err(_) => self.people.forget(now_ms),
             }
         }
         for place in told {
