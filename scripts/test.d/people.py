@@ -181,10 +181,84 @@ def on_both():
             boxes[2].__exit__(None)
 
 
+def mentions(outside, text, chat, person):
+    """Somebody speaks to the bot in a group."""
+    text = f"@standin_bot {text}"
+    user = {"id": person, "is_bot": False, "first_name": f"P{person}", "language_code": "en"}
+    message = {"message_id": next(outside.numbers), "date": int(time.time()), "text": text, "from": user,
+               "chat": {"id": chat, "type": "supergroup", "title": "G"}, "entities": [{"type": "mention", "offset": 0, "length": 12}]}
+    status, reply = post(f"{outside.telegram}/control/push", json.dumps({"message": message}).encode())
+    assert status == 200, reply
+
+
+def heard(outside, groups):
+    """What each group was told: the bot's answers, and that there is no place."""
+    answered, full = [], []
+    for it in outside.sent():
+        if it["chat"] in groups:
+            (full if "seats are taken" in json.dumps(it) else answered).append(it["chat"])
+    return answered, full
+
+
+def places(redis):
+    return int(redis.say("ZCARD", "svs-bot:{123456}:places"))
+
+
+def never_too_many():
+    """Ten groups speak at once to two boxes with three places: three are answered and seven told; a place that gets free is taken,
+    an owner takes one; Redis emptied, they are still three."""
+    with Redis(*DURABLE) as redis, StandIn("--unlimited") as outside:
+        boxes = [Shared(outside, redis.url(), VIP_SLOTS="3", **ROUNDS) for _ in range(2)]
+        with boxes[0], boxes[1]:
+            until(WAIT_S, "each has its part", lambda: spread(boxes))
+            aim(outside, boxes[0])
+            most = 0
+            for turn in range(5):
+                groups = [-1_000_600 - 20 * turn - n for n in range(10)]
+                for n, group in enumerate(groups):
+                    mentions(outside, f"hello {group}", group, 600 + 20 * turn + n)
+                until(WAIT_S, "each is told", lambda groups=groups: sum(map(len, heard(outside, groups))) >= 10)
+                answered, full = heard(outside, groups)
+                most = max(most, len(answered))
+                assert (len(answered), len(set(answered)), len(full)) == (3, 3, 7), (answered, full)
+                # Those three go on without asking for a place.
+                for group in answered:
+                    mentions(outside, f"more {group}", group, 600 + 20 * turn + groups.index(group))
+                until(WAIT_S, "they go on", lambda groups=groups: len(heard(outside, groups)[0]) == 6)
+                until(WAIT_S, "three places are held", lambda: places(redis) == 3)
+                if turn == 3:
+                    redis.say("FLUSHALL")
+                    until(WAIT_S, "they are held again", lambda: places(redis) == 3)
+                    mentions(outside, "too late", -1_000_900, 900)
+                    until(WAIT_S, "a fourth is told", lambda: heard(outside, [-1_000_900])[1])
+                if turn == 4:
+                    break
+                for group in answered:
+                    mentions_reset(outside, group, 600 + 20 * turn + groups.index(group))
+                until(WAIT_S, "no place is held", lambda: places(redis) == 0)
+            # The owner takes one from whoever was quiet longest, on whichever box.
+            for n in range(2):
+                mentions(outside, "the owner", -1_000_950 - n, OWNER)
+                until(WAIT_S, "the owner is answered", lambda n=n: heard(outside, [-1_000_950 - n])[0])
+            until(WAIT_S, "three places are held", lambda: places(redis) == 3)
+            live = "SELECT count(*) FROM session WHERE slot = 1 AND rounds < rounds_max"
+            counted = lambda: sum(sqlite3.connect(it.path / "data" / "svs-bot.db").execute(live).fetchone()[0] for it in boxes)
+            until(WAIT_S, "the boxes know of three as well", lambda: counted() == 3)
+            print(f"50 groups, ten at once, two boxes: never more than {most} held a place; Redis emptied, an owner, the same")
+
+
+def mentions_reset(outside, chat, person):
+    user = {"id": person, "is_bot": False, "first_name": f"P{person}", "language_code": "en"}
+    message = {"message_id": next(outside.numbers), "date": int(time.time()), "text": "/reset@standin_bot", "from": user,
+               "chat": {"id": chat, "type": "supergroup", "title": "G"}, "entities": [{"type": "bot_command", "offset": 0, "length": 18}]}
+    post(f"{outside.telegram}/control/push", json.dumps({"message": message}).encode())
+
+
 def main():
     fleet.build()
-    #handed_over()
+    handed_over()
     on_both()
+    never_too_many()
 
 
 if __name__ == "__main__":

@@ -49,6 +49,9 @@ pub enum FleetJob {
     /// Shared updates that are answered and said, and the sessions they belong to.
     #[cfg(feature = "redis")]
     Settled(super::relay::Settled),
+    /// A group session wants a place.
+    #[cfg(feature = "redis")]
+    Place(crate::engine::fleet::people::PlaceAsk),
     /// Shared updates that wait for another box.
     #[cfg(feature = "redis")]
     LetGo(Vec<(usize, String)>),
@@ -169,6 +172,10 @@ pub(super) fn run(tools: &Tools, job: FleetJob) {
         #[cfg(feature = "redis")]
         (FleetJob::Settled(settled), _) => {
             tools.relay.iter().for_each(|relay| relay.settled(settled.clone()));
+        }
+        #[cfg(feature = "redis")]
+        (FleetJob::Place(ask), _) => {
+            tools.relay.iter().for_each(|relay| relay.place(ask.clone()));
         }
         #[cfg(feature = "redis")]
         (FleetJob::LetGo(entries), _) => {

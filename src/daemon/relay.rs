@@ -5,7 +5,7 @@
 use super::clock::{self, Clock};
 use super::event::{Event, Fetched};
 use crate::config::Config;
-use crate::engine::fleet::people::{Fact, Word};
+use crate::engine::fleet::people::{Fact, PlaceAsk, PlaceSaid, Word};
 use crate::fleet::relay::{Entry, HOLD_MS, Held, Mode, Push, Relay, RelayView, Tick};
 use crate::json::Element;
 use crate::types::{ChatId, IncomingBody, UpdateId};
@@ -61,6 +61,7 @@ type Answer = Box<dyn FnOnce(bool) + Send>;
 enum Mail {
     Push(Push, Answer),
     Settled(Settled),
+    Place(PlaceAsk),
     LetGo(Vec<(usize, String)>),
     Leave(Settled, Sender<()>),
 }
@@ -89,6 +90,11 @@ impl Post {
     /// These are answered and said.
     pub fn settled(&self, settled: Settled) {
         self.send(Mail::Settled(settled));
+    }
+
+    /// A group session wants a place.
+    pub fn place(&self, ask: PlaceAsk) {
+        self.send(Mail::Place(ask));
     }
 
     /// These wait for whoever has their partition next.
@@ -195,6 +201,7 @@ impl Carrier {
                 match mail {
                     Mail::Push(push, answer) => pushes.push((push, answer)),
                     Mail::Settled(settled) => self.settle(settled),
+                    Mail::Place(ask) => self.place(&ask),
                     Mail::LetGo(entries) => self.relay.let_go(&entries),
                     Mail::Leave(settled, done) => {
                         self.settle(settled);
@@ -217,6 +224,16 @@ impl Carrier {
         self.relay.tell_sessions(settled.words, now_ms);
         self.relay.tell_facts(settled.facts);
         self.relay.settle(settled.entries);
+    }
+
+    fn place(&mut self, ask: &PlaceAsk) {
+        let now_ms = self.now_ms();
+        let mut said = PlaceSaid { inbox: ask.inbox, granted: None, wait_ms: 0 };
+        if self.not_before_ms <= now_ms {
+            said = self.relay.place(ask, now_ms);
+        }
+        let tick = Tick { place: Some(said), ..Tick::default() };
+        let _ = self.events.send(Event::Relayed(Box::new(Relayed { tick, update: None })));
     }
 
     /// Reads the sessions of one partition that was taken over; whether there was one.

@@ -36,10 +36,11 @@ pub(super) enum Script {
     Keep,
     Load,
     Meet,
+    Place,
 }
 
 impl Script {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Reserve,
         Self::Settle,
         Self::Beat,
@@ -49,6 +50,7 @@ impl Script {
         Self::Keep,
         Self::Load,
         Self::Meet,
+        Self::Place,
     ];
 
     fn text(self) -> &'static str {
@@ -62,6 +64,7 @@ impl Script {
             Self::Keep => include_str!("keep.lua"),
             Self::Load => include_str!("load.lua"),
             Self::Meet => include_str!("meet.lua"),
+            Self::Place => include_str!("place.lua"),
         }
     }
 }

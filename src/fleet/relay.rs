@@ -8,7 +8,7 @@ mod people;
 pub use held::Held;
 
 use super::door::{Door, Item, PREFIX, Script};
-use crate::engine::fleet::people::{Carried, Fact};
+use crate::engine::fleet::people::{Carried, Fact, PlaceSaid};
 use crate::types::{ChatId, HOUR_MS, Lane, Secret, UnixMs, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -80,6 +80,8 @@ pub struct Tick {
     pub retell: bool,
     /// What other boxes know of the bot's people.
     pub facts: Vec<Fact>,
+    /// What became of a place that was asked for.
+    pub place: Option<PlaceSaid>,
     /// Sessions whose place in a group is another's by now.
     pub unplaced: Vec<(Lane, UserId)>,
 }
@@ -243,6 +245,8 @@ impl Relay {
             for part in self.parts.values_mut().filter(|part| part.cursor != people::UNKNOWN) {
                 part.cursor = "0-0".to_owned();
                 part.left = false;
+                // It begins to rest anew, once it was read.
+                part.drain_since_ms = None;
             }
             self.people.forget(now_ms);
         }

@@ -220,6 +220,36 @@ pub fn untell(db: &Connection, is_meant: &dyn Fn(ChatId) -> bool) -> Result<()> 
     Ok(())
 }
 
+/// Where and whose a session is.
+///
+/// # Errors
+/// As SQLite says.
+pub fn whose(db: &Connection, session: i64) -> Result<Option<(Lane, UserId)>> {
+    Ok(db
+        .prepare_cached("SELECT chat_id, topic_id, user_id FROM session WHERE id = ?1")?
+        .query_row([session], |row| {
+            let lane = Lane { chat: ChatId(row.get(0)?), topic: TopicId(row.get(1)?) };
+            Ok((lane, UserId(row.get(2)?)))
+        })
+        .optional()?)
+}
+
+/// The questions that wait in the session of this question, this one first; none where it does not wait any more.
+///
+/// # Errors
+/// As SQLite says.
+pub fn waiting_with(db: &Connection, inbox: i64) -> Result<Vec<i64>> {
+    db.prepare_cached(
+        "SELECT other.id FROM inbox AS own JOIN inbox AS other ON other.chat_id = own.chat_id
+           AND other.topic_id = own.topic_id AND other.session_id = own.session_id
+         WHERE own.id = ?1 AND own.state = 1 AND own.session_id != 0 AND other.state = 1 AND other.id >= own.id
+         ORDER BY other.id",
+    )?
+    .query_map([inbox], |row| row.get(0))?
+    .map(|id| Ok(id?))
+    .collect()
+}
+
 /// Another box has these chats: their sessions go on there. How many left.
 ///
 /// # Errors

@@ -125,6 +125,13 @@ pub fn hear(db: &Connection, fact: &Fact) -> Result<Option<About>> {
             None => return Ok(None),
         },
         About::Forgotten(user) => erase::forget_until(db, *user, fact.version)?,
+        // What began since is another one.
+        About::Ended(lane, user) => {
+            db.prepare_cached(
+                "DELETE FROM session WHERE chat_id = ?1 AND topic_id = ?2 AND user_id = ?3 AND opened_ms < ?4",
+            )?
+            .execute([lane.chat.0, lane.topic.0, user.0, fact.version])?;
+        }
         About::Code(hash) => {
             db.execute("DELETE FROM pairing WHERE code_hash = ?1", [hash])?;
             if let Ok(until_ms) = fact.value.parse::<UnixMs>() {

@@ -1,18 +1,24 @@
 //! Owns: the loop's side of people that several boxes share: sessions that come from and go to other boxes.
 //! May not: speak to Redis (a thread of its own does), decide which session counts (the engine).
 
-use super::{State, Step};
+use super::accept::Setting;
+use super::{State, Step, words};
 use crate::daemon::event::Job;
 use crate::daemon::fleet::FleetJob;
+use crate::daemon::metrics::AnswerOutcome;
 use crate::daemon::relay::Settled;
-use crate::engine::fleet::people::{About, Fact, Word};
+use crate::engine::fleet::people::{About, Fact, PlaceAsk, Word};
+use crate::engine::session::{Ask, SessionMove};
+use crate::engine::speech::Speech;
 use crate::fleet::relay::{Tick, partition_of};
 use crate::store::carried::{self, Times};
-use crate::store::{Db, Result, facts};
-use crate::types::{ChatId, Now, UnixMs};
+use crate::store::{Db, Result, facts, inbox, people};
+use crate::types::{ChatId, Now, Role, SECOND_MS, UnixMs};
 
 /// What was learned of people is looked for this often: a role holds on all boxes within a second.
 const LEARN_EVERY_MS: i64 = 400;
+/// So long a question waits to hear of its place.
+const PLACE_WITHIN_MS: i64 = 2_500;
 
 impl State {
     /// What the other boxes have not been told of the sessions of a chat, or of all; and whether that is all.
@@ -81,6 +87,81 @@ impl State {
         if heard > 0 {
             log::info!(target: "relay.people", facts = heard; "{heard} roles or other facts about people came from other boxes");
             self.live.sharing.look_ms = 0;
+        }
+        Ok(())
+    }
+
+    /// What is to be asked of all boxes before a group session begins.
+    pub(super) fn place_wanted(
+        &self,
+        db: &Db,
+        at: &Setting<'_>,
+        ask: &Ask,
+        now: Now,
+    ) -> Result<Option<PlaceAsk>> {
+        let SessionMove::Open { slot: true, evict } = ask.session else { return Ok(None) };
+        if !self.shares_updates() {
+            return Ok(None);
+        }
+        let gone = match evict {
+            Some(oldest) => carried::whose(db, oldest)?,
+            None => None,
+        };
+        Ok(Some(PlaceAsk {
+            inbox: at.row,
+            lane: at.lane,
+            user: at.user.id,
+            until_ms: now.unix_ms + self.policy.session_idle_ms,
+            places: self.config.vip_slots,
+            evicts: at.role == Role::Owner,
+            gone,
+        }))
+    }
+
+    /// The question waits until it is known that there is a place; where nobody can say, what this box knows counts.
+    pub(super) fn ask_for_place(
+        &self,
+        db: &Db,
+        place: Option<PlaceAsk>,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        let Some(place) = place else { return Ok(()) };
+        inbox::delay(db, place.inbox, now.unix_ms + PLACE_WITHIN_MS)?;
+        step.jobs.push(Job::Fleet(FleetJob::Place(place)));
+        Ok(())
+    }
+
+    /// What became of a place that was asked for, and of places that were lost.
+    pub(super) fn places_relayed(
+        &mut self,
+        db: &Db,
+        tick: &Tick,
+        step: &mut Step,
+        now: Now,
+    ) -> Result<()> {
+        for (lane, user) in &tick.unplaced {
+            if let Some(session) = people::session_of(db, *lane, *user)? {
+                log::info!(target: "relay.place", chat = lane.chat.0; "a group session ends: its place is another's");
+                people::end_session(db, session.id)?;
+            }
+        }
+        let Some(said) = tick.place else { return Ok(()) };
+        let waiting = carried::waiting_with(db, said.inbox)?;
+        let Some(first) = waiting.first() else { return Ok(()) };
+        let asking = inbox::load(db, *first)?;
+        if said.granted != Some(false) {
+            // An album waits for its parts as well.
+            let due_ms = now.unix_ms + if asking.question.album.is_empty() { 0 } else { SECOND_MS };
+            return inbox::delay(db, said.inbox, due_ms);
+        }
+        people::end_session(db, asking.question.session)?;
+        people::set_refused(db, asking.question.user, now.unix_ms)?;
+        let next_free_min = Some(words::minutes(said.wait_ms));
+        for row in waiting {
+            let asking = inbox::load(db, row)?;
+            let full = Speech::VipFull { slots: self.config.vip_slots, next_free_min };
+            self.give_up(db, &asking, &full, AnswerOutcome::Refused, step, now)?;
         }
         Ok(())
     }

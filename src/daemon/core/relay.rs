@@ -131,6 +131,7 @@ impl State {
         }
         self.sessions_relayed(db, tick, now)?;
         self.facts_relayed(db, tick, step, now)?;
+        self.places_relayed(db, tick, step, now)?;
         if !tick.lost.is_empty() {
             self.live.pending = inbox::pending(db)?;
         }

@@ -165,6 +165,36 @@ pub struct Word {
     pub places: u32,
 }
 
+/// A place that a group session would hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlaceAsk {
+    /// The question that waits for it.
+    pub inbox: i64,
+    /// Where.
+    pub lane: Lane,
+    /// Whose.
+    pub user: UserId,
+    /// Until when it would hold it.
+    pub until_ms: UnixMs,
+    /// Places of all boxes together.
+    pub places: u32,
+    /// Whether somebody gives way (an owner's).
+    pub evicts: bool,
+    /// A session that has just given way here.
+    pub gone: Option<(Lane, UserId)>,
+}
+
+/// What became of a [`PlaceAsk`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlaceSaid {
+    /// The question that waits for it.
+    pub inbox: i64,
+    /// Whether it has one; `None` where nobody could say.
+    pub granted: Option<bool>,
+    /// In how long the next one is free.
+    pub wait_ms: i64,
+}
+
 /// Something about a person that every box of the bot is to know; the newest of each name counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
@@ -185,6 +215,8 @@ pub enum About {
     Forgotten(UserId),
     /// A pairing code, by its hash.
     Code(String),
+    /// A session that had to give way.
+    Ended(Lane, UserId),
 }
 
 /// A role as all boxes know it.
@@ -205,6 +237,7 @@ impl About {
             Self::Role(user) => format!("g:{}", user.0),
             Self::Forgotten(user) => format!("f:{}", user.0),
             Self::Code(hash) => format!("p:{hash}"),
+            Self::Ended(lane, user) => format!("e:{}", session_field(*lane, *user)),
         }
     }
 
@@ -215,6 +248,7 @@ impl About {
             "g" => Some(Self::Role(UserId(name.parse().ok()?))),
             "f" => Some(Self::Forgotten(UserId(name.parse().ok()?))),
             "p" => Some(Self::Code(name.to_owned())),
+            "e" => read_session_field(name).map(|(lane, user)| Self::Ended(lane, user)),
             _ => None,
         }
     }
@@ -343,9 +377,12 @@ mod tests {
 
     #[test]
     fn a_fact_reads_as_it_was_written() {
-        for about in
-            [About::Role(UserId(7)), About::Forgotten(UserId(8)), About::Code("0af:1".into())]
-        {
+        for about in [
+            About::Role(UserId(7)),
+            About::Forgotten(UserId(8)),
+            About::Code("0af:1".into()),
+            About::Ended(carried(&[]).lane, UserId(9)),
+        ] {
             assert_eq!(About::read(&about.field()), Some(about));
         }
         for field in ["", "g", "g:", "g:x", "z:7"] {

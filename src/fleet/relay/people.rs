@@ -4,7 +4,8 @@
 
 use super::{Item, PARTITIONS, Relay, Script, partition_of};
 use crate::engine::fleet::people::{
-    Carried, Fact, SESSION_BYTES_MAX, Word, read_session_field, session_field,
+    About, Carried, Fact, PlaceAsk, PlaceSaid, SESSION_BYTES_MAX, Word, read_session_field,
+    session_field,
 };
 use crate::types::{DAY_MS, HOUR_MS, Lane, SECOND_MS, UnixMs, UserId};
 use std::collections::BTreeMap;
@@ -98,6 +99,36 @@ impl Relay {
                 self.people.facts.insert(fact.field.clone(), fact);
             }
         }
+    }
+
+    /// Takes a place for a group session, of all boxes' together.
+    pub fn place(&mut self, ask: &PlaceAsk, now_ms: UnixMs) -> PlaceSaid {
+        let mut said = PlaceSaid { inbox: ask.inbox, granted: None, wait_ms: 0 };
+        if self.name.is_empty() || self.people.not_before_ms > now_ms {
+            return said;
+        }
+        let gone = ask.gone.map(|(lane, user)| session_field(lane, user));
+        let until_ms = ask.until_ms - self.people.ahead_ms + PLACE_MARGIN_MS;
+        let arguments = [
+            session_field(ask.lane, ask.user),
+            until_ms.to_string(),
+            ask.places.to_string(),
+            u8::from(ask.evicts).to_string(),
+            gone.unwrap_or_default(),
+        ];
+        let Ok(reply) = self.call(Script::Place, &[self.key("places")], &arguments) else {
+            self.people.not_before_ms = now_ms + AGAIN_MS;
+            return said;
+        };
+        said.granted = reply.first().and_then(Item::number).map(|granted| granted == 1);
+        said.wait_ms = reply.get(1).and_then(Item::number).unwrap_or(0);
+        let taken = reply.get(2).and_then(|taken| read_session_field(taken.text()));
+        if let Some((lane, user)) = taken {
+            // Whoever has it ends it.
+            let field = About::Ended(lane, user).field();
+            self.tell_facts(vec![Fact { field, version: now_ms, value: String::new() }]);
+        }
+        said
     }
 
     /// Tells what this box has learned and hears what others have, when there is any or it is time: the facts, and whether
