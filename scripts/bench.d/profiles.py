@@ -81,9 +81,6 @@ WAYS = [
     Way("units-16", "16 units instead of one", setting("codegen-units", 16)),
     Way("unwind", '`panic = "unwind"`', setting("panic", '"unwind"')),
     Way("3", "`opt-level = 3`", level(3)),
-    Way("omit", "SQLite without what no statement of ours needs", [part for flag in (
-        "AUTHORIZATION", "COMPLETE", "GET_TABLE", "TCL_VARIABLE", "TRACE", "UTF16",
-    ) for part in ("--sqlite", f"-DSQLITE_OMIT_{flag}")]),
     Way("stack-128", "stacks of workers of 128 KiB instead of 256", edits=[STACK.to("128 * 1024")]),
     Way("buffers-4", "buffers of HTTP of 4 KiB instead of 8", edits=[BUFFER.to("4 * 1024 - 64")]),
     Way("buffers-32", "buffers of HTTP of 32 KiB instead of 8", edits=[BUFFER.to("32 * 1024 - 64")]),

@@ -121,7 +121,7 @@ def never_passed():
             assert PASSWORD not in "".join(it.log() for it in boxes)
             keys = redis.say("KEYS", "*").decode().split()
             assert keys and all(key.startswith("svs-bot:") for key in keys), keys
-            assert all(int(redis.say("TTL", key)) != -1 for key in keys if key != "svs-bot:epoch"), keys
+            assert all(int(redis.say("TTL", key)) != -1 for key in keys if key != "svs-bot:{pool}:epoch"), keys
             assert KEY not in redis.say("KEYS", "*").decode()
             spent = [it.metric("svs_bot_fleet_commands_total") for it in boxes]
             print(f"one key of 20 a minute and 36 a day, 3 boxes, one killed: {quotas[0]}, commands {spent}")
@@ -143,7 +143,7 @@ def redis_goes_and_comes():
             joined(boxes, 2)
             ask(boxes, 400)
             # Each box has told Redis what it did alone and before.
-            days = [key for key in redis.say("KEYS", "svs-bot:day:*").decode().split()]
+            days = [key for key in redis.say("KEYS", "svs-bot:{pool}:day:*").decode().split()]
             assert len(days) == 1, days
             used = [int(it) for it in redis.say("HVALS", days[0]).decode().split()]
             assert sorted(used) == [15, 15], used
@@ -168,7 +168,7 @@ def told_clearly():
         replica.say("REPLICAOF", "127.0.0.1", str(good.port))
         until(WAIT_S, "a replica", lambda: b"READONLY" in replica.say("SET", "x", "1"))
         foreign = good.url(number=3)
-        good.say("-n", "3", "SET", "svs-bot:boxes", "another program's")
+        good.say("-n", "3", "SET", "svs-bot:{pool}:boxes", "another program's")
         cases = [
             ("password", good.url(password="wrong-password-9"), "password or user is refused"),
             ("full", full.url(), "redis is full"),

@@ -1,6 +1,7 @@
-"""The ways to a Redis that real ones have: sentinels, of which the boxes hear where the master is when it dies; TLS with
-a certificate that fits, is of another host or is over; a user of few rights."""
+"""The ways to a Redis that real ones have: sentinels, of which the boxes hear where the master is when it dies; a cluster
+whose masters die and whose slots move; TLS with a certificate that fits, is of another host or is over; a user of few rights."""
 
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -74,6 +75,111 @@ def sentinels_lead():
             folder.cleanup()
 
 
+class Cluster:
+    """Three masters and a replica of each, made as redis-cli makes them."""
+
+    def __enter__(self):
+        self.nodes = []
+        for _ in range(6):
+            self.nodes.append(Redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()), "--cluster-node-timeout", "1500",
+                                    "--cluster-replica-validity-factor", "0", "--masterauth", PASSWORD, "--appendonly", "yes",
+                                    "--appendfsync", "always", "--repl-diskless-sync-delay", "0").start())
+        made = subprocess.run(["redis-cli", "--cluster", "create", *(f"127.0.0.1:{it.port}" for it in self.nodes), "--cluster-replicas", "1",
+                               "--cluster-yes"], capture_output=True, env={**os.environ, "REDISCLI_AUTH": PASSWORD}, timeout=WAIT_S, check=False)
+        assert made.returncode == 0, (made.stdout + made.stderr)[-1000:]
+        until(WAIT_S, "the cluster stands", lambda: all(
+            b"cluster_state:ok" in it.say("CLUSTER", "INFO") and it.say("CLUSTER", "NODES").count(b" connected") == 6
+            for it in self.nodes) and sum(b"master_link_status:up" in it.say("INFO", "replication") for it in self.nodes) == 3)
+        return self
+
+    def __exit__(self, *_):
+        for it in self.nodes:
+            it.__exit__()
+
+    def url(self, nodes=None):
+        return f"redis+cluster://:{PASSWORD}@" + ",".join(f"127.0.0.1:{it.port}" for it in nodes or self.nodes)
+
+    def masters(self):
+        return [it for it in self.nodes if it.process and b"role:master" in it.say("INFO", "replication")]
+
+    def holder(self, key):
+        """The master that has a key, and the key's slot."""
+        slot = int(next(it for it in self.nodes if it.process).say("CLUSTER", "KEYSLOT", key))
+        # Who has it answers without sending on.
+        return next((it for it in self.masters() if not it.say("EXISTS", key).startswith(b"MOVED")), None), slot
+
+    def move(self, key):
+        """Brings the slot of a key to another master while it is used, as `--cluster reshard` does; to which one."""
+        source, slot = self.holder(key)
+        target = next(it for it in self.masters() if it is not source)
+        ids = [it.say("CLUSTER", "MYID").decode().strip() for it in (source, target)]
+        for node, words in ((target, ("IMPORTING", ids[0])), (source, ("MIGRATING", ids[1]))):
+            assert node.say("CLUSTER", "SETSLOT", str(slot), *words).strip() == b"OK"
+        while keys := source.say("CLUSTER", "GETKEYSINSLOT", str(slot), "100").decode().split():
+            assert source.say("MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "AUTH", PASSWORD, "KEYS", *keys).strip() == b"OK"
+        for node in (target, source, *self.masters()):
+            assert node.say("CLUSTER", "SETSLOT", str(slot), "NODE", ids[1]).strip() == b"OK"
+        return target
+
+
+def cluster_serves():
+    """One bot and its quotas on a cluster: a master is killed under load, then the slots move to other masters under load."""
+    with Cluster() as cluster, StandIn("--unlimited") as outside:
+        boxes = [relay.Shared(outside, cluster.url()) for _ in range(2)]
+        try:
+            for it in boxes:
+                it.__enter__()
+            until(WAIT_S, "each has its part", lambda: relay.spread(boxes))
+            door = relay.Door(boxes)
+            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
+            chats = list(relay.CHATS)[:8]
+            for chat in chats:
+                outside.hears("question 0000", chat)
+            until(WAIT_S, "the first answers", lambda: len(relay.order(outside)) == len(chats))
+            found = {name for it in cluster.masters() for name in it.say("KEYS", "svs-bot:*:leases").decode().split()}
+            assert len(found) == 1, found
+            leases, epoch = found.pop(), "svs-bot:{pool}:epoch"
+            slots = {name: cluster.holder(name)[1] for name in (leases, epoch)}
+            assert len(set(slots.values())) == 2, "one slot for both proves nothing"
+            with relay.Load(door, chats) as load:
+                time.sleep(2)
+                dead, _ = cluster.holder(leases)
+                dead.stop()
+                died = time.monotonic()
+                until(WAIT_S, "a replica is master", lambda: cluster.holder(leases)[0] is not None)
+                elected = time.monotonic() - died
+                until(WAIT_S, "a delivery is taken", lambda: relay.Door.post(door, boxes[0], relay.update(90_001)) == 200)
+                took = time.monotonic() - died
+                time.sleep(2)
+                for name in (leases, epoch):
+                    cluster.move(name)
+                    until(WAIT_S, f"{name}: both go on where it is now", lambda: all(it.metric("svs_bot_fleet_up") == 1 for it in boxes)
+                          and all(it.metric("svs_bot_relay_up") == 1 for it in boxes))
+                    time.sleep(2)
+            until(WAIT_S, "every question is answered", lambda: relay.answered(outside, load))
+            count, doubled = relay.judge(outside, load, doubled_most=len(chats))
+            # Where a slot came to another node the boxes count for themselves for four seconds.
+            counts = lambda: sum(it.metric("svs_bot_fleet_counted_total") for it in boxes)
+            time.sleep(4.5)
+            before, said = counts(), len(outside.sent())
+            for chat in chats:
+                outside.hears("and once more", chat)
+            until(WAIT_S, "the last answers", lambda: len(outside.sent()) == said + len(chats))
+            counted = counts() - before
+            assert counted == len(chats), (counted, chats)
+            assert all(PASSWORD not in it.log() for it in boxes)
+            print(f"cluster: a master killed: a replica elected after {elected:.1f} s, deliveries taken after {took:.1f} s; two slots moved; {count} "
+                  f"questions, none lost, all in order, {doubled} answered twice; after that {counted:.0f} of {len(chats)} requests counted by all")
+            one = next(it for it in cluster.nodes if it.process)
+            told(outside, one.url(), "redis+cluster://")
+            with Redis() as single:
+                told(outside, cluster.url([single]), "this is no redis cluster")
+        finally:
+            for it in boxes:
+                fleet.kill(it)
+                it.folder.cleanup()
+
+
 def told(it, url, words, **settings):
     """One line says what is wrong; the box runs on."""
     with Bot(TELEGRAM_API_URL=it.telegram, GEMINI_API_URL=it.gemini, REDIS_URL=url, **settings) as bot:
@@ -139,14 +245,12 @@ def ask(port):
     return subprocess.run(["redis-cli", "-p", str(port), "INFO", "sentinel"], capture_output=True, check=False).stdout
 
 
-
-
-
 def main():
     fleet.build()
     few_rights()
     sealed()
     sentinels_lead()
+    cluster_serves()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 
 /// What `REDIS_URL` takes.
 const URL_TAKES: &str = "redis://[[user]:password@]host[:port][/number], rediss://… for TLS, \
-                         or redis+sentinel://[[user]:password@]host[:port],…/name[/number]";
+                         redis+sentinel://[[user]:password@]host[:port],…/name[/number], \
+                         or redis+cluster://[[user]:password@]host[:port],…";
 /// Where Redis listens unless told otherwise.
 const PORT: u16 = 6_379;
 
@@ -34,7 +35,7 @@ fn is_readable(url: &str) -> bool {
     let place = rest.rsplit('@').next().unwrap_or_default();
     let is_named = !place.is_empty() && !place.starts_with('/');
     match scheme {
-        "redis" | "rediss" => is_named,
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" => is_named,
         // Which of the masters that they watch is not to be guessed.
         "redis+sentinel" | "rediss+sentinel" => {
             is_named && place.split('/').nth(1).is_some_and(|name| !name.is_empty())

@@ -1,28 +1,25 @@
-//! Owns: the connection to Redis and the scripts run there; the only file that names the crate.
+//! Owns: the connection to Redis and the scripts run there; with [`super::place`] all that names the crate.
 //! May not: decide anything, let the URL into an error.
 
+use super::place::{self, Place};
 use crate::types::Secret;
-use redis::{Client, Connection, ErrorKind, RedisError, ServerErrorKind, TlsCertificates, Value};
-use std::borrow::Cow;
+use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 use std::time::Duration;
 
 /// Every key of ours begins so.
 pub const PREFIX: &str = "svs-bot:";
+/// What belongs to the shared quotas begins so: the braces keep it in one slot of a cluster, as its scripts need it.
+pub(super) const POOL: &str = "svs-bot:{pool}:";
 /// A Redis that takes longer counts as away: no chat waits for it.
 const CALL_MAX: Duration = Duration::from_millis(400);
 /// The same for a connection with its greeting.
 const CONNECT_MAX: Duration = Duration::from_millis(1_500);
 
-/// A sentinel that takes longer is passed over: there are others, and no chat waits for it.
-const SENTINEL_WITHIN: Duration = Duration::from_millis(500);
-/// More addresses than these are not asked.
-const SENTINELS_MAX: usize = 8;
-
 const NO_MASTER: &str =
     "redis: the sentinels name a replica: a failover is on its way: nothing, it is tried again";
-const NO_NAME: &str = "redis: sentinel: no master of this name: correct the name in REDIS_URL";
-const CLUSTER: &str =
-    "redis: this is a redis cluster: take a single redis: a cluster is not supported";
+const CLUSTER: &str = "redis: this is a redis cluster: name its nodes in REDIS_URL as redis+cluster://host:port,host:port";
+const NO_CLUSTER: &str =
+    "redis: this is no redis cluster: name it in REDIS_URL as redis://host:port/number";
 
 /// What runs inside Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub(super) enum Script {
     Keep,
     Load,
     Meet,
-    Place,
+    Seat,
 }
 
 impl Script {
@@ -50,7 +47,7 @@ impl Script {
         Self::Keep,
         Self::Load,
         Self::Meet,
-        Self::Place,
+        Self::Seat,
     ];
 
     fn text(self) -> &'static str {
@@ -64,7 +61,7 @@ impl Script {
             Self::Keep => include_str!("keep.lua"),
             Self::Load => include_str!("load.lua"),
             Self::Meet => include_str!("meet.lua"),
-            Self::Place => include_str!("place.lua"),
+            Self::Seat => include_str!("seat.lua"),
         }
     }
 }
@@ -102,18 +99,15 @@ impl Item {
 }
 
 impl Door {
-    /// Connects, signs in, loads the scripts.
+    /// Connects to where `home` lies, one of the keys that will be used, signs in, loads the scripts.
     ///
     /// # Errors
     /// One line of what, why and what to do, without the URL.
-    pub(super) fn open(url: &Secret, roots: Option<&[u8]>) -> Result<Self, String> {
-        let sentinels = Sentinels::read(url.expose());
-        let address = match &sentinels {
-            Some(sentinels) => Cow::Owned(sentinels.master(roots)?),
-            None => Cow::Borrowed(url.expose()),
-        };
+    pub(super) fn open(url: &Secret, roots: Option<&[u8]>, home: &str) -> Result<Self, String> {
+        let place = Place::read(url.expose());
+        let address = place.address(roots, home)?;
         let mut connection =
-            connect(&address, roots, CONNECT_MAX).map_err(|error| explain(&error))?;
+            place::connect(&address, roots, CONNECT_MAX).map_err(|error| explain(&error))?;
         let limit = |connection: &Connection| {
             connection.set_read_timeout(Some(CALL_MAX))?;
             connection.set_write_timeout(Some(CALL_MAX))
@@ -124,11 +118,13 @@ impl Door {
             .query(&mut connection)
             .map_err(|error| explain(&error))?;
         // Where our first key happens to lie, a cluster would look like a single one until another is asked for.
-        if info.lines().any(|line| line.trim() == "redis_mode:cluster") {
-            return Err(CLUSTER.to_owned());
+        match (&place, info.lines().any(|line| line.trim() == "redis_mode:cluster")) {
+            (Place::Cluster(_), true) | (Place::Single(_) | Place::Sentinels(_), false) => {}
+            (Place::Cluster(_), false) => return Err(NO_CLUSTER.to_owned()),
+            (_, true) => return Err(CLUSTER.to_owned()),
         }
         // Who was the master a moment ago may not have heard yet that it is none.
-        if sentinels.is_some() {
+        if matches!(place, Place::Sentinels(_)) {
             let role: String = redis::cmd("INFO")
                 .arg("replication")
                 .query(&mut connection)
@@ -177,7 +173,7 @@ impl Door {
     /// As [`Door::run_script`].
     pub(super) fn boxes(&mut self, most: usize) -> Result<Vec<(String, String)>, String> {
         let ids: Vec<String> = redis::cmd("ZRANGE")
-            .arg(format!("{PREFIX}boxes"))
+            .arg(format!("{POOL}boxes"))
             .arg(0)
             .arg(most)
             .query(&mut self.connection)
@@ -185,100 +181,13 @@ impl Door {
         let mut boxes = Vec::new();
         for id in ids {
             let said: Option<String> = redis::cmd("GET")
-                .arg(format!("{PREFIX}box:{id}"))
+                .arg(format!("{POOL}box:{id}"))
                 .query(&mut self.connection)
                 .map_err(|error| explain(&error))?;
             boxes.extend(said.map(|said| (id, said)));
         }
         Ok(boxes)
     }
-}
-
-/// `redis+sentinel://[[user]:password@]host[:port],…/name[/number]`, or `rediss+sentinel://` where all speak TLS.
-struct Sentinels<'a> {
-    scheme: &'static str,
-    /// With its `@`.
-    credentials: &'a str,
-    hosts: Vec<&'a str>,
-    name: &'a str,
-    number: &'a str,
-}
-
-impl<'a> Sentinels<'a> {
-    fn read(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = match url.strip_prefix("redis+sentinel://") {
-            Some(rest) => ("redis", rest),
-            None => ("rediss", url.strip_prefix("rediss+sentinel://")?),
-        };
-        let (credentials, rest) = rest.split_at(rest.rfind('@').map_or(0, |at| at + 1));
-        let mut parts = rest.splitn(3, '/');
-        let hosts = parts.next().unwrap_or_default().split(',').filter(|host| !host.is_empty());
-        let hosts = hosts.take(SENTINELS_MAX).collect();
-        let name = parts.next().unwrap_or_default();
-        let number = parts.next().filter(|number| !number.is_empty()).unwrap_or("0");
-        Some(Self { scheme, credentials, hosts, name, number })
-    }
-
-    /// Asks one after another where the master is; the first that knows is believed.
-    fn master(&self, roots: Option<&[u8]>) -> Result<String, String> {
-        let mut trouble = None;
-        for host in &self.hosts {
-            let host = with_port(host);
-            // Most sentinels have no password of their own, and refuse one; the others have that of Redis.
-            let asked = self.ask("", &host, roots).or_else(|error| {
-                let locked = error.code() == Some("NOAUTH");
-                if locked && !self.credentials.is_empty() {
-                    self.ask(self.credentials, &host, roots)
-                } else {
-                    Err(error)
-                }
-            });
-            match asked {
-                Ok(Some((host, port))) => {
-                    let host = if host.contains(':') { format!("[{host}]") } else { host };
-                    let (scheme, credentials) = (self.scheme, self.credentials);
-                    return Ok(format!("{scheme}://{credentials}{host}:{port}/{}", self.number));
-                }
-                Ok(None) => trouble = Some(NO_NAME.to_owned()),
-                Err(error) => {
-                    trouble.get_or_insert_with(|| {
-                        explain(&error).replacen("redis:", "redis: sentinel:", 1)
-                    });
-                }
-            }
-        }
-        Err(trouble.unwrap_or_else(|| NO_NAME.to_owned()))
-    }
-
-    fn ask(
-        &self,
-        credentials: &str,
-        host: &str,
-        roots: Option<&[u8]>,
-    ) -> Result<Option<(String, u16)>, RedisError> {
-        let url = format!("{}://{credentials}{host}/", self.scheme);
-        let mut connection = connect(&url, roots, SENTINEL_WITHIN)?;
-        connection.set_read_timeout(Some(SENTINEL_WITHIN))?;
-        connection.set_write_timeout(Some(SENTINEL_WITHIN))?;
-        redis::cmd("SENTINEL").arg("get-master-addr-by-name").arg(self.name).query(&mut connection)
-    }
-}
-
-/// A sentinel listens at 26379 unless told otherwise.
-fn with_port(host: &str) -> Cow<'_, str> {
-    let after = host.rsplit(']').next().unwrap_or(host);
-    if after.contains(':') { Cow::Borrowed(host) } else { Cow::Owned(format!("{host}:26379")) }
-}
-
-fn connect(url: &str, roots: Option<&[u8]>, within: Duration) -> Result<Connection, RedisError> {
-    let client = match roots {
-        Some(pem) if url.starts_with("rediss:") => Client::build_with_tls(
-            url,
-            TlsCertificates { client_tls: None, root_cert: Some(pem.to_vec()) },
-        ),
-        _ => Client::open(url),
-    }?;
-    client.get_connection_with_timeout(within)
 }
 
 fn item(value: &Value) -> Item {
@@ -291,7 +200,7 @@ fn item(value: &Value) -> Item {
 }
 
 /// `what: why: what to do`; a server's own words are not repeated, they may quote an argument.
-fn explain(error: &RedisError) -> String {
+pub(super) fn explain(error: &RedisError) -> String {
     let code = error.code().unwrap_or_default();
     let detail = error.to_string();
     let said = |word: &str| code == word || detail.contains(word);
@@ -306,12 +215,19 @@ fn explain(error: &RedisError) -> String {
     } else if error.kind() == ErrorKind::InvalidClientConfig {
         (
             "the address cannot be read",
-            "takes redis://[user:password@]host:port/number, rediss://… or redis+sentinel://…",
+            "takes redis://[user:password@]host:port/number, rediss://…, redis+sentinel://… or redis+cluster://…",
         )
+    } else if ["MOVED", "ASK", "TRYAGAIN"].contains(&code) {
+        ("what is needed moved to another node of the cluster", "nothing: it is looked for anew")
+    } else if said("CLUSTERDOWN") {
+        ("the cluster has lost a part of its masters", "look at `redis-cli --cluster check`")
     } else if said("OOM") {
         ("redis is full and evicts nothing", "give it more maxmemory; this box goes on by itself")
     } else if said("READONLY") || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly) {
-        ("this is a read-only replica", "name the master in REDIS_URL, or its sentinels")
+        (
+            "this is a read-only replica",
+            "name the master in REDIS_URL, its sentinels, or its cluster",
+        )
     } else if said("DB index is out of range") {
         ("redis has no database of this number", "take another number at the end of REDIS_URL")
     } else if said("NOPERM") {
@@ -337,22 +253,4 @@ fn explain(error: &RedisError) -> String {
     };
     let word = if code.is_empty() { String::new() } else { format!(" ({code})") };
     format!("redis: {why}{word}: {todo}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_of_sentinels_names_them_the_master_and_the_database() {
-        let url = "rediss+sentinel://me:p%40@a,b:7000,[::1]/mine/3";
-        let read = Sentinels::read(url).expect("it is one");
-        assert_eq!((read.scheme, read.credentials), ("rediss", "me:p%40@"));
-        let hosts: Vec<_> = read.hosts.iter().map(|host| with_port(host)).collect();
-        assert_eq!(hosts, ["a:26379", "b:7000", "[::1]:26379"]);
-        assert_eq!((read.name, read.number), ("mine", "3"));
-        let bare = Sentinels::read("redis+sentinel://a/mine").expect("it is one");
-        assert_eq!((bare.scheme, bare.credentials, bare.number), ("redis", "", "0"));
-        assert!(Sentinels::read("redis://a/mine").is_none());
-    }
 }

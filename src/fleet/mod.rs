@@ -3,6 +3,7 @@
 //! Invariant: only a beat connects; while there is no connection every call returns at once and the box goes on alone.
 
 mod door;
+mod place;
 pub mod relay;
 
 pub use crate::engine::fleet::{Beat, Ticket, Verdict, View};
@@ -11,7 +12,7 @@ pub use door::PREFIX;
 use crate::engine::fleet::{Ask, Known, News, Standing, Use, alone};
 use crate::types::model::FleetHeld as Held;
 use crate::types::{DAY_MS, Secret, UnixMs};
-use door::{Door, Item, Script};
+use door::{Door, Item, POOL, Script};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -95,12 +96,12 @@ impl Fleet {
             (rpm, _) => rpm.map_or(REQUESTS_MAX, |rpm| i64::from(rpm).min(REQUESTS_MAX)),
         };
         let ticket = Ticket {
-            window: format!("{PREFIX}minute:{}:{}", ask.project, ask.model),
+            window: format!("{POOL}minute:{}:{}", ask.project, ask.model),
             day: day_key(day, &ask.project, &ask.model),
             member,
             tokens: ask.tokens,
         };
-        let keys = [ticket.window.clone(), ticket.day.clone(), format!("{PREFIX}epoch")];
+        let keys = [ticket.window.clone(), ticket.day.clone(), home()];
         let arguments = [
             self.id.clone(),
             ticket.member.clone(),
@@ -189,7 +190,7 @@ impl Fleet {
             if door.is_none() {
                 drop(door);
                 // Nobody waits at the lock while this takes its time.
-                let opened = Door::open(&self.url, self.roots.as_deref());
+                let opened = Door::open(&self.url, self.roots.as_deref(), &home());
                 door = lock(&self.door);
                 match opened {
                     Ok(opened) => *door = Some(opened),
@@ -206,8 +207,8 @@ impl Fleet {
             let mut seen = lock(&self.seen);
             (seen.last_news.clone(), std::mem::take(&mut seen.untold))
         };
-        let keys = ["boxes", "epoch", "news"].map(|name| format!("{PREFIX}{name}"));
-        let keys = [keys.as_slice(), &[format!("{PREFIX}box:{}", self.id)]].concat();
+        let keys = ["boxes", "epoch", "news"].map(|name| format!("{POOL}{name}"));
+        let keys = [keys.as_slice(), &[format!("{POOL}box:{}", self.id)]].concat();
         let mut arguments = vec![
             self.id.clone(),
             run.clone(),
@@ -304,11 +305,16 @@ impl Fleet {
 /// # Errors
 /// One line, without the URL.
 pub fn boxes(url: &Secret, roots: Option<&[u8]>) -> Result<Vec<(String, String)>, String> {
-    Door::open(url, roots)?.boxes(BOXES_SHOWN_MAX)
+    Door::open(url, roots, &home())?.boxes(BOXES_SHOWN_MAX)
 }
 
 fn day_key(day: i64, project: &str, model: &str) -> String {
-    format!("{PREFIX}day:{day}:{project}:{model}")
+    format!("{POOL}day:{day}:{project}:{model}")
+}
+
+/// The key by which a cluster is asked where the shared quotas are; the only one of them that never expires.
+fn home() -> String {
+    format!("{POOL}epoch")
 }
 
 fn remember(all: &mut BTreeMap<(String, String), Known>, ask: &Ask, known: Known) {

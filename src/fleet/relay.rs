@@ -405,7 +405,10 @@ impl Relay {
     ) -> Result<Vec<Item>, String> {
         let mut door = match self.door.take() {
             Some(door) => door,
-            None => Door::open(&self.url, self.roots.as_deref())?,
+            None => {
+                let home = format!("{}leases", self.prefix());
+                Door::open(&self.url, self.roots.as_deref(), &home)?
+            }
         };
         self.view.commands += 1;
         let reply = door.run_script(script, keys, arguments);

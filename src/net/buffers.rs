@@ -80,8 +80,13 @@ impl Held {
     }
 
     /// The counterpart of [`Held::take_output`].
-    pub(super) fn give_output(&self, output: Vec<u8>) {
-        self.spares.give(output);
+    pub(super) fn give_output(&mut self, output: Vec<u8>) {
+        if self.is_large && output.len() == LARGE_OUTPUT_BYTES {
+            // More of the body follows: a batch of rows asks the kernel for one such buffer, not for six.
+            self.output = output;
+        } else {
+            self.spares.give(output);
+        }
     }
 
     /// What is in it does not matter.
@@ -97,6 +102,10 @@ impl Held {
 
     /// Where to read to; empty only when [`INPUT_BYTES_MAX`] wait unread.
     pub(super) fn room(&mut self) -> &mut [u8] {
+        if self.is_large {
+            // The body ended with a full piece; what waits for a reply holds nothing to send.
+            (self.is_large, self.output) = (false, Vec::new());
+        }
         if self.consumed > 0 {
             self.input.copy_within(self.consumed..self.filled, 0);
             self.filled -= self.consumed;

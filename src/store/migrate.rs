@@ -7,8 +7,10 @@ use super::{PROGRAM, Result, StoreError, meta};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 /// Append-only: (name, statements). A number once released never changes.
-pub const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_init", include_str!("../../migrations/sqlite/0001_init.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_init", include_str!("../../migrations/sqlite/0001_init.sql")),
+    ("0002_sent_mark", include_str!("../../migrations/sqlite/0002_sent_mark.sql")),
+];
 /// `meta`: the version of the program that brought the schema to where it is; that one can read it.
 pub const MIGRATED_BY: &str = "migrated_by";
 /// A version is no longer than this.
@@ -84,8 +86,9 @@ mod tests {
 
     const MORE: &[(&str, &str)] = &[
         MIGRATIONS[0],
-        ("0002_more", "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT"),
-        ("0003_most", "ALTER TABLE more ADD COLUMN text TEXT NOT NULL DEFAULT 'as before'"),
+        MIGRATIONS[1],
+        ("0003_more", "CREATE TABLE more (id INTEGER PRIMARY KEY) STRICT"),
+        ("0004_most", "ALTER TABLE more ADD COLUMN text TEXT NOT NULL DEFAULT 'as before'"),
     ];
 
     fn scratch(name: &str) -> PathBuf {
@@ -118,7 +121,7 @@ mod tests {
         assert!(up(&mut db, &steps, "0.9.0").is_err());
         assert_eq!((check_for(&db, 9).unwrap(), fact(&db, MIGRATED_BY)), (1, Some("0.9.0".into())));
         up(&mut db, MORE, "0.9.1").unwrap();
-        assert_eq!(check_for(&db, 9).unwrap(), 3);
+        assert_eq!(check_for(&db, 9).unwrap(), MORE.len());
     }
 
     #[test]
@@ -139,7 +142,7 @@ mod tests {
             let mut db = Connection::open_in_memory().unwrap();
             up(&mut db, MORE, "0.9.0").unwrap();
             db.execute_batch(&sql).unwrap();
-            let Err(StoreError::Newer { found: 3, known: 1, by }) = check(&db) else {
+            let Err(StoreError::Newer { found: 4, known: 2, by }) = check(&db) else {
                 panic!("{sql}: taken")
             };
             assert_eq!(by.as_deref(), want, "{sql}");

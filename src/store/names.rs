@@ -1,7 +1,8 @@
-//! Owns: which id a row has in Supabase before it is first sent: this installation's base plus the local id.
-//! May not: send, settle, know why a base is given up.
+//! Owns: which id a row has in Supabase before it is first sent: this installation's base plus the local id; and
+//! the mark up to which rows are there.
+//! May not: send, know why a base is given up.
 //! Invariant: the base and the last local id named by it are on disk before a row up to that id is sent;
-//! naming by rule and not row by row, a batch costs no write before it leaves.
+//! naming and marking by rule and not row by row, a batch costs no write before it leaves, and one when it arrived.
 
 use super::{Db, Result, meta};
 use rusqlite::{OptionalExtension, params};
@@ -16,6 +17,38 @@ const REMOTE_ROWS_MAX: i64 = 1 << 44;
 pub const BASE: &str = "remote_base";
 /// Name of the fact that holds the last local id that was named by the base.
 const UPTO: &str = "remote_upto";
+
+/// Name of the fact that holds the mark: a row up to this local id whose `sync` is 0 is there, under its name.
+const SENT: &str = "remote_sent";
+
+/// The mark, as a term of SQL that a statement works out once.
+macro_rules! sent {
+    () => {
+        "(SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'remote_sent')"
+    };
+}
+/// The base, likewise.
+macro_rules! base {
+    () => {
+        "(SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'remote_base')"
+    };
+}
+/// The rows of `history` that wait: those beyond the mark, and those behind it that were put back.
+macro_rules! waiting {
+    (new) => {
+        concat!(
+            "FROM history INDEXED BY history_unsent WHERE sync IN (0, 1) AND id > ",
+            crate::store::names::sent!()
+        )
+    };
+    (again) => {
+        concat!(
+            "FROM history INDEXED BY history_again WHERE sync IN (1, 5) AND id <= ",
+            crate::store::names::sent!()
+        )
+    };
+}
+pub(super) use {base, sent, waiting};
 
 /// How rows without a remote id of their own are named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,14 +94,21 @@ pub fn extend(db: &Db, names: Names, upto: i64, dice: u64) -> Result<Names> {
 }
 
 /// Gives rows new names: the old range was found in use by rows that are not ours, as happens after a
-/// backup was restored. What may have been sent under its old name keeps it.
+/// backup was restored. What was sent, or may have been, under its old name keeps it.
 ///
 /// # Errors
 /// As SQLite says.
 pub fn redraw(db: &Db, names: Names, dice: u64) -> Result<Names> {
+    // NOT INDEXED, OR FAIL: as in the settlement of a batch.
     db.execute(
-        "UPDATE history SET remote_id = ?1 + id
-          WHERE remote_id = 0 AND sync IN (0, 1) AND id <= ?2",
+        concat!(
+            "UPDATE OR FAIL history NOT INDEXED
+                SET remote_id = CASE remote_id WHEN 0 THEN ?1 + id ELSE remote_id END,
+                    sync = CASE WHEN sync = 0 AND id <= ",
+            sent!(),
+            " THEN 2 WHEN sync = 5 THEN 0 ELSE sync END
+              WHERE sync IN (0, 1, 5) AND id <= ?2"
+        ),
         params![names.base, names.upto],
     )?;
     draw(db, dice)
@@ -80,7 +120,38 @@ fn draw(db: &Db, dice: u64) -> Result<Names> {
     let base = REMOTE_ID_MIN + drawn;
     meta::set(db, BASE, &base.to_string())?;
     meta::set(db, UPTO, "0")?;
+    meta::set(db, SENT, "0")?;
     Ok(Names { base, upto: 0 })
+}
+
+/// The mark: a row up to this local id whose `sync` is 0 is there.
+///
+/// # Errors
+/// As SQLite says.
+pub fn sent_upto(db: &Db) -> Result<i64> {
+    Ok(meta::get_i64(db, SENT)?.unwrap_or(0))
+}
+
+/// Moves the mark to `upto`: all that waited between it and there has arrived under its name.
+///
+/// # Errors
+/// As SQLite says.
+pub(super) fn mark_sent(db: &Db, upto: i64) -> Result<()> {
+    meta::set(db, SENT, &upto.to_string())
+}
+
+/// The base by the newest row that says under which name it was sent; for a database that lost its facts.
+///
+/// # Errors
+/// As SQLite says.
+pub(super) fn base_by_rows(db: &Db) -> Result<Option<i64>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT remote_id - id FROM history WHERE sync = 2 AND remote_id >= ?1
+              ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([REMOTE_ID_MIN], |row| row.get(0))
+        .optional()?)
 }
 
 /// The local id of the row that has this id in Supabase, or that may have arrived there under it.
@@ -103,7 +174,7 @@ pub fn local_id(db: &Db, remote_id: i64) -> Result<Option<i64>> {
     }
     Ok(db
         .prepare_cached(
-            "SELECT id FROM history WHERE id = ?1 AND remote_id = 0 AND sync IN (0, 1)",
+            "SELECT id FROM history WHERE id = ?1 AND remote_id = 0 AND sync IN (0, 1, 5)",
         )?
         .query_row([id], |row| row.get(0))
         .optional()?)

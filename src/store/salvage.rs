@@ -213,7 +213,11 @@ fn copy(from: &Path, to: &Path, dice: u64) -> Result<(u64, Vec<String>)> {
         }
     }
     // A row that is gone may have been sent: its name in Supabase must not be given to another.
-    if let Some(base) = meta::get_i64(&tx, names::BASE)? {
+    let base = match meta::get_i64(&tx, names::BASE)? {
+        None => names::base_by_rows(&tx)?,
+        known => known,
+    };
+    if let Some(base) = base {
         let upto = i64::MAX - base;
         names::redraw(&tx, names::Names { base, upto }, dice)?;
     }

@@ -3,6 +3,7 @@
 //! May not: judge; hold secrets.
 //! Invariant: every query is bounded or walks an index of unfinished work only.
 
+use super::names::waiting;
 use super::{FILE_NAME, Result, Store, StoreError, inbox, ledger, meta, migrate, outbox, people};
 use crate::engine::keypool::LedgerRows;
 use crate::types::status::{
@@ -241,7 +242,8 @@ impl Store {
 const INBOX_PARKED: &str = "SELECT count(*) FROM inbox WHERE state = 4";
 /// The first of every lane that waits; what is being asked has its own bound in time.
 const INBOX_OLDEST: &str = "SELECT min(received_ms) FROM inbox WHERE state = 1 AND head = 1";
-const HISTORY_PENDING: &str = "SELECT 1 FROM history WHERE sync IN (0, 1)";
+const HISTORY_PENDING: &str =
+    concat!("SELECT 1 ", waiting!(new), " UNION ALL SELECT 1 ", waiting!(again));
 const HISTORY_PARKED: &str = "SELECT 1 FROM history WHERE sync = 3";
 const REGISTRY_PENDING: &str = "SELECT 1 FROM registry WHERE sync = 0";
 const REGISTRY_PARKED: &str = "SELECT 1 FROM registry WHERE sync = 3";

@@ -2,6 +2,7 @@
 //! May not: word anything.
 
 use super::Result;
+use super::names::waiting;
 use crate::types::{DAY_MS, HOUR_MS, UnixMs, UserId};
 use rusqlite::{Connection, params};
 
@@ -16,10 +17,13 @@ pub const PAIRING_MS: i64 = 15 * crate::types::MINUTE_MS;
 /// As SQLite says.
 pub fn unsynced(db: &Connection) -> Result<u64> {
     Ok(db
-        .prepare_cached(
-            "SELECT (SELECT count(*) FROM history WHERE sync IN (0, 1))
-                  + (SELECT count(*) FROM registry WHERE sync = 0)",
-        )?
+        .prepare_cached(concat!(
+            "SELECT (SELECT count(*) ",
+            waiting!(new),
+            ") + (SELECT count(*) ",
+            waiting!(again),
+            ") + (SELECT count(*) FROM registry WHERE sync = 0)"
+        ))?
         .query_row([], |row| row.get::<_, i64>(0))
         .map(|count| u64::try_from(count).unwrap_or(0))?)
 }

@@ -4,7 +4,7 @@
 //! here holds more than one page of rows.
 
 use super::Result;
-use super::names::{self, REMOTE_ID_MIN};
+use super::names::{self, REMOTE_ID_MIN, base, sent};
 use super::sync::{self, Db, HISTORY_COLUMNS, read_history, registry_seen};
 use crate::types::row::{HistoryRow, RegistryRow};
 use crate::types::{ChatId, UserId};
@@ -32,20 +32,30 @@ pub fn import_history(db: &Db, row: &HistoryRow<'_>, alias: Option<i64>) -> Resu
     }
     // A file may hold a row that is here without its id, and the other way round.
     let same = db
-        .prepare_cached(
+        .prepare_cached(concat!(
             "SELECT id FROM history INDEXED BY history_created
               WHERE created_us = ?1 AND chat_id = ?2 AND user_id = ?3
-                AND message_text IS ?4 AND response_text IS ?5 AND (?6 = 0 OR remote_id = 0) LIMIT 1",
-        )?
+                AND message_text IS ?4 AND response_text IS ?5
+                AND (?6 = 0 OR (remote_id = 0 AND (sync != 0 OR id > ",
+            sent!(),
+            "))) LIMIT 1"
+        ))?
         .query_row(
-            params![row.created_us, row.chat.0, row.user.0, row.message, row.response, row.remote_id],
+            params![
+                row.created_us,
+                row.chat.0,
+                row.user.0,
+                row.message,
+                row.response,
+                row.remote_id
+            ],
             |row| row.get::<_, i64>(0),
         )
         .optional()?;
     if let Some(id) = same {
         if row.remote_id != 0 {
             db.prepare_cached(
-                "UPDATE history SET remote_id = ?2, sync = 4 WHERE id = ?1 AND sync IN (0, 3)",
+                "UPDATE history SET remote_id = ?2, sync = 4 WHERE id = ?1 AND sync IN (0, 3, 5)",
             )?
             .execute(params![id, row.remote_id])?;
         }
@@ -135,11 +145,25 @@ pub fn with_history(
 /// # Errors
 /// As SQLite says.
 pub fn remote_ids(db: &Db, from: i64, to: i64, since_us: i64, limit: usize) -> Result<Vec<i64>> {
-    db.prepare_cached(
+    db.prepare_cached(concat!(
         "SELECT remote_id FROM history INDEXED BY history_remote
-          WHERE remote_id != 0 AND remote_id BETWEEN ?1 AND ?2 AND sync IN (2, 3, 4)
-            AND created_us >= ?3 ORDER BY remote_id LIMIT ?4",
-    )?
+          WHERE remote_id != 0 AND remote_id BETWEEN ?1 AND ?2
+            AND (sync IN (2, 3, 4) OR (sync = 0 AND id <= ",
+        sent!(),
+        ")) AND created_us >= ?3
+         UNION ALL
+         SELECT ",
+        base!(),
+        " + id FROM history
+          WHERE id >= ?1 - ",
+        base!(),
+        " AND id <= min(?2 - ",
+        base!(),
+        ", ",
+        sent!(),
+        ") AND sync = 0 AND remote_id = 0 AND created_us >= ?3
+         ORDER BY 1 LIMIT ?4"
+    ))?
     .query_map(params![from, to, since_us, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
         row.get(0)
     })?

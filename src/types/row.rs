@@ -10,7 +10,7 @@ pub struct HistoryRow<'a> {
     pub id: i64,
     /// The id it has, or will have, in Supabase; 0 unknown.
     pub remote_id: i64,
-    /// 0 to send, 1 outcome unknown, 2 there, 3 parked, 4 came from there.
+    /// 0 to send, 1 outcome unknown, 2 there, 3 parked, 4 came from there, 5 to send once more.
     pub sync: i64,
     /// Where.
     pub chat: ChatId,

@@ -14,6 +14,9 @@ use svs_bot::types::{MINUTE_MS, Now};
 /// What a cut of power may undo: what was committed so lately (contract §5.1: the last second), and
 /// the turn that was to sync it.
 const UNSYNCED_MS: i64 = 2_500;
+/// Rows of `history` that are to be sent: `sync` says so, and the mark has not passed them.
+const WAITING_ROWS: &str = "SELECT count(*) FROM history WHERE sync IN (1, 5) OR (sync = 0 AND id >
+    (SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM meta WHERE key = 'remote_sent'))";
 /// Rows are looked at so often; the cheap checks are made after every turn.
 const LOOK_EVERY: u64 = 16;
 
@@ -388,7 +391,7 @@ impl Witness {
         for sql in [
             "SELECT count(*) FROM inbox WHERE state IN (1, 2)",
             "SELECT count(*) FROM outbox",
-            "SELECT count(*) FROM history WHERE sync IN (0, 1)",
+            WAITING_ROWS,
             "SELECT count(*) FROM registry WHERE sync = 0",
             "SELECT count(*) FROM erasure",
         ] {
@@ -409,7 +412,7 @@ impl Witness {
             of("SELECT min(due_ms) FROM inbox WHERE state = 1 AND head = 1"),
             of("SELECT count(*) FROM outbox"),
             of("SELECT min(due_ms) FROM outbox WHERE state = 0 AND head = 1"),
-            of("SELECT count(*) FROM history WHERE sync IN (0, 1)"),
+            of(WAITING_ROWS),
             of("SELECT count(*) FROM registry WHERE sync = 0"),
             core.in_hand()
         )

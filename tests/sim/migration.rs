@@ -1,7 +1,7 @@
 //! A database is brought from each earlier schema to the newest, and the power goes, or the process is killed, at
 //! each change that this makes on the disk: what was there is there, and the next start goes on to the end.
 //!
-//! There is one released schema so far; steps like those to come follow it here.
+//! Steps like those to come follow the known ones here.
 
 use crate::disk::{self, End};
 use crate::plan::Dice;
@@ -99,7 +99,7 @@ fn judge(dir: &Path, schema: usize, case: &str) {
             assert_eq!(text(sql), want, "{case}: {sql}");
         }
     }
-    if schema < 3 {
+    if schema < MIGRATIONS.len() + 2 {
         assert_eq!(text("SELECT count(*) || '' FROM shout"), rows.to_string(), "{case}");
     }
 }

@@ -2,7 +2,7 @@
 import json, pathlib, re, subprocess, time
 
 from peers import READY_S, jwt
-from rig import US
+from rig import SENT_BY_MARK, US
 from standin import TOKEN, StandIn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -162,7 +162,7 @@ def cron_hears_nothing_unless_it_must(w, _):
 
 
 def unsent(w):
-    return w.db.execute("select (select count(*) from history where sync != 2) + (select count(*) from registry where sync != 2)").fetchone()[0]
+    return w.db.execute(f"select (select count(*) from history where sync != 2 and not {SENT_BY_MARK}) + (select count(*) from registry where sync != 2)").fetchone()[0]
 
 
 def until(what, look, seconds=READY_S):

@@ -6,6 +6,9 @@ from peers import READY_S, ROLES, SECRET_KEY, TABLES, Nginx, Postgres, Postgrest
 
 US = 1_000_000
 RUN_TIMEOUT_S = 900
+# A row whose `sync` is 0 is there when its id is not beyond the mark; its name is then the base and its id.
+SENT_BY_MARK = "(sync = 0 and id <= (select coalesce(max(cast(value as integer)), 0) from meta where key = 'remote_sent'))"
+REMOTE_ID = f"case when remote_id = 0 and {SENT_BY_MARK} then id + (select cast(value as integer) from meta where key = 'remote_base') else remote_id end"
 
 
 class World:
@@ -91,7 +94,7 @@ class World:
     def same(self):
         """Local and remote, row by row, to the byte."""
         here = {row[0]: row[1:] for row in self.db.execute(
-            "select remote_id, chat_id, user_id, username, message_text, response_text, model_used, metadata, created_us from history")}
+            f"select {REMOTE_ID}, chat_id, user_id, username, message_text, response_text, model_used, metadata, created_us from history")}
         text = self.pg.sql("select coalesce(json_agg(json_build_array(id, chat_id, user_id, username, message_text, response_text, model_used, metadata, (extract(epoch from created_at) * 1000000)::bigint)), '[]') from chat_history")
         there = {row[0]: row[1:] for row in json.loads(text)}
         cut = lambda text, n: None if text is None else text.replace("\0", "")[:n]

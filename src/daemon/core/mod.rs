@@ -42,7 +42,7 @@ use nanorand::{Rng, WyRand};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Rows sent to Telegram at once; its own pace is about 30 a second (api-reference A7).
-pub const SENDERS_MAX: usize = 8;
+pub const SENDERS_MAX: usize = 16;
 /// Calls without consequences (typing, previews) at once; more are dropped, not queued.
 pub const CALLS_MAX: usize = 8;
 /// Further ones that only pressed buttons may take: who pressed waits for the answer.

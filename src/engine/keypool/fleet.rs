@@ -2,7 +2,7 @@
 //! May not: know how they are asked; take another's word for more than rests, dead keys and counts.
 
 use super::pair::{Moment, Reason};
-use super::{Changes, Lease, Pick, Pool, WHOLE_POOL, WINDOW_MS};
+use super::{Changes, Lease, Pick, Pool, WHOLE_POOL};
 use crate::engine::fleet::{Ask, News, Use};
 use crate::types::model::FleetHeld as Held;
 use crate::types::{Now, Role, SECOND_MS};
@@ -133,16 +133,14 @@ impl Pool {
                 && settled > 0
                 && let Some((_, model)) = self.names_of(at)
             {
-                let minute = pair.count(false, moment).saturating_sub(pair.in_flight);
-                let oldest = pair.window().filter(|used| used.at_ms > now.unix_ms - WINDOW_MS);
-                let tokens = oldest.take(minute as usize).map(|used| used.tokens);
+                let over = || pair.window.live(now.unix_ms).filter(|used| used.id == 0);
                 uses.push(Use {
                     project: self.shared_name(self.project_of_pair(at), shared),
                     model: model.to_owned(),
                     day: moment.day,
                     today: settled,
-                    minute,
-                    minute_tokens: tokens.fold(0, u32::saturating_add),
+                    minute: over().map(|used| used.count).fold(0, u32::saturating_add),
+                    minute_tokens: over().map(|used| used.tokens).fold(0, u32::saturating_add),
                 });
             }
         }

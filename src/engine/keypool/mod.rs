@@ -19,6 +19,7 @@ mod rows;
 mod settings;
 mod settle;
 mod view;
+mod window;
 
 #[cfg(test)]
 mod tests;
@@ -366,7 +367,7 @@ impl Pool {
             // One of a clock that was ahead weighs as if it were made now.
             let row = &ReservationRow { at_ms: row.at_ms.min(now.unix_ms), ..row.clone() };
             if row.at_ms > now.unix_ms - WINDOW_MS {
-                pair.enter_window(row.at_ms, row.tokens, row.id);
+                pair.window.enter(row.at_ms, row.tokens, if row.settled { 0 } else { row.id });
             }
             if !row.settled && row.at_ms > now.unix_ms - LEASE_MS_MAX {
                 pair.in_flight += 1;
@@ -393,20 +394,23 @@ impl Pool {
         let mut reservations: Vec<ReservationRow> = Vec::new();
         for (at, pair) in self.pairs.iter().enumerate() {
             let Some((project, model)) = self.names_of(at) else { continue };
-            for used in pair.window() {
+            for used in pair.window.all() {
                 let open = self.open.get(&used.id);
-                reservations.push(ReservationRow {
+                let fingerprint = open.and_then(|open| self.fingerprint(open.key));
+                let row = ReservationRow {
                     id: used.id,
                     project: project.to_owned(),
                     model: model.to_owned(),
-                    fingerprint: open
-                        .and_then(|open| self.fingerprint(open.key))
-                        .unwrap_or_default(),
+                    fingerprint: fingerprint.unwrap_or_default(),
                     at_ms: used.at_ms,
                     day: pacific_day(used.at_ms),
                     tokens: used.tokens,
                     settled: open.is_none(),
-                });
+                };
+                // Of several that are known together, the last row bears what all of them used.
+                let other = ReservationRow { tokens: 0, ..row.clone() };
+                reservations.extend(std::iter::repeat_n(other, used.count.max(1) as usize - 1));
+                reservations.push(row);
             }
         }
         for (id, open) in &self.open {
@@ -430,8 +434,7 @@ impl Pool {
         let mut benches: Vec<BenchRow> =
             self.models.iter().map(|model| model.bench.row(&model.name)).collect();
         benches.push(self.pause.row(WHOLE_POOL));
-        let mut keys: Vec<KeyRow> = self.keys.iter().map(|key| key.row.clone()).collect();
-        keys.extend(self.strangers.iter().cloned());
+        let keys = self.keys.iter().map(|key| &key.row).chain(&self.strangers).cloned().collect();
         LedgerRows {
             keys,
             aparts: self.apart.keys().filter_map(|pair| self.apart_row(*pair)).collect(),

@@ -1,17 +1,13 @@
 //! Owns: one (project, model) pair: what it has used and learned, and why it rests.
 //! May not: know keys, roles or other pairs.
 
-use super::WINDOW_MS;
 use super::rows::{DayRow, QuotaRow};
 use super::settings::Limits;
 use super::settle::{GUESS_MS_MAX, MINUTE_REST_MS_MAX, SPEND_MS_MAX, STATE_DAYS_LOG2_MAX};
+use super::window::{REQUESTS_MAX, Window};
 use crate::calendar::{pacific_day, pacific_midnight_after};
 use crate::types::status::Hold;
 use crate::types::{DAY_MS, HOUR_MS, Now, UnixMs};
-use std::collections::VecDeque;
-
-/// Requests remembered per pair for the per-minute limits: the highest rate the bot goes to.
-pub(super) const WINDOW_REQUESTS_MAX: usize = 2_048;
 
 /// Why a pair rests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -93,14 +89,6 @@ impl Reason {
 /// A count further ahead of the clock than this many days weighs on nothing: that clock was no clock.
 const AHEAD_DAYS_MAX: i64 = 8;
 
-/// A request as the per-minute limits see it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Used {
-    pub(super) at_ms: UnixMs,
-    pub(super) tokens: u32,
-    pub(super) id: i64,
-}
-
 /// An instant with the quota day it lies in.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moment {
@@ -139,7 +127,7 @@ pub(super) struct Pair {
     pub(super) refused: u32,
     pub(super) tokens_in: u64,
     pub(super) tokens_out: u64,
-    window: VecDeque<Used>,
+    pub(super) window: Window,
     /// Reserved and not settled.
     pub(super) in_flight: u32,
     /// A look at its keys has been asked for in this rest.
@@ -164,7 +152,7 @@ pub(super) static NONE: Pair = Pair {
     refused: 0,
     tokens_in: 0,
     tokens_out: 0,
-    window: VecDeque::new(),
+    window: Window::EMPTY,
     in_flight: 0,
     looked: false,
     ahead: Vec::new(),
@@ -238,16 +226,14 @@ impl Pair {
     }
 
     fn minute_blocked_until(&self, limits: Limits, tokens: u32, now_ms: UnixMs) -> Option<UnixMs> {
-        let live = || self.window.iter().filter(|used| used.at_ms > now_ms - WINDOW_MS);
-        let count = live().count();
-        let rpm =
-            limits.rpm.map_or(WINDOW_REQUESTS_MAX, |rpm| (rpm as usize).min(WINDOW_REQUESTS_MAX));
+        let count = self.window.count(now_ms);
+        let rpm = limits.rpm.map_or(REQUESTS_MAX, |rpm| (rpm as usize).min(REQUESTS_MAX));
         if count >= rpm {
-            // The last one that has to leave so that only `rpm - 1` weigh.
-            let leaves = live().nth(count.saturating_sub(rpm.max(1)))?;
-            return Some(leaves.at_ms + WINDOW_MS);
+            // So many have to leave that only `rpm - 1` weigh.
+            return self.window.leaves(count.saturating_sub(rpm.max(1)) + 1, now_ms);
         }
         let tpm = u64::from(limits.tpm?);
+        let live = || self.window.live(now_ms);
         let mut sum: u64 = live().map(|used| u64::from(used.tokens)).sum();
         // A request larger than the whole limit may go alone.
         if count == 0 || sum + u64::from(tokens) <= tpm {
@@ -256,7 +242,7 @@ impl Pair {
         let mut until_ms = None;
         for used in live() {
             sum -= u64::from(used.tokens);
-            until_ms = Some(used.at_ms + WINDOW_MS);
+            until_ms = Some(used.at_ms + super::WINDOW_MS);
             if sum + u64::from(tokens) <= tpm {
                 break;
             }
@@ -269,44 +255,13 @@ impl Pair {
         if day_window {
             return self.used_on(moment.day);
         }
-        let live = self.window.iter().filter(|used| used.at_ms > moment.now_ms - WINDOW_MS).count();
-        u32::try_from(live).unwrap_or(u32::MAX)
+        u32::try_from(self.window.count(moment.now_ms)).unwrap_or(u32::MAX)
     }
 
     /// Whether local counts alone would not make anyone expect a refusal: at most half is used.
     pub(super) fn is_quiet(&self, limits: Limits, day_window: bool, moment: Moment) -> bool {
         let limit = if day_window { limits.rpd } else { limits.rpm };
         limit.is_none_or(|limit| self.count(day_window, moment).saturating_mul(2) <= limit)
-    }
-
-    pub(super) fn window(&self) -> impl Iterator<Item = &Used> {
-        self.window.iter()
-    }
-
-    pub(super) fn enter_window(&mut self, at_ms: UnixMs, tokens: u32, id: i64) {
-        self.window.push_back(Used { at_ms, tokens, id });
-        self.trim(at_ms);
-    }
-
-    /// Forgets what no longer weighs, and the oldest beyond the bound.
-    pub(super) fn trim(&mut self, now_ms: UnixMs) {
-        while self.window.len() > WINDOW_REQUESTS_MAX
-            || self.window.front().is_some_and(|used| used.at_ms <= now_ms - WINDOW_MS)
-        {
-            self.window.pop_front();
-        }
-    }
-
-    pub(super) fn set_tokens(&mut self, id: i64, tokens: u32) {
-        if let Some(used) = self.window.iter_mut().rev().find(|used| used.id == id) {
-            used.tokens = tokens;
-        }
-    }
-
-    pub(super) fn leave_window(&mut self, id: i64) {
-        if let Some(at) = self.window.iter().rposition(|used| used.id == id) {
-            self.window.remove(at);
-        }
     }
 
     /// Takes over another pair's use: the two turned out to be one.
@@ -317,9 +272,7 @@ impl Pair {
         self.refused += other.refused;
         self.day = day;
         self.in_flight += std::mem::take(&mut other.in_flight);
-        let mut window: Vec<Used> = self.window.drain(..).chain(other.window.drain(..)).collect();
-        window.sort_by_key(|used| (used.at_ms, used.id));
-        self.window = window.into();
+        self.window.absorb(&mut other.window);
         if other.until_ms > self.until_ms {
             self.until_ms = other.until_ms;
             self.reason = other.reason;

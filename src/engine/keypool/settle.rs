@@ -91,8 +91,7 @@ impl Pool {
         if let Some(pair) = self.pairs.get_mut(at) {
             pair.used = pair.used.saturating_add(1);
             pair.in_flight += 1;
-            pair.trim(moment.now_ms);
-            pair.enter_window(moment.now_ms, tokens_guess, id);
+            pair.window.enter(moment.now_ms, tokens_guess, id);
         }
         self.dirty.days.insert(at);
         if let Some(key) = self.keys.get_mut(pick.key) {
@@ -142,9 +141,9 @@ impl Pool {
             let tokens = usage_of(result).map_or(open.tokens, |usage| usage.input);
             if never_used {
                 pair.used = pair.used.saturating_sub(1);
-                pair.leave_window(lease.id);
+                pair.window.leave(lease.id);
             } else {
-                pair.set_tokens(lease.id, tokens);
+                pair.window.settle(lease.id, tokens);
             }
             if let Some(usage) = usage_of(result) {
                 pair.tokens_in += u64::from(usage.input);

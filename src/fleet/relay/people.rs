@@ -116,7 +116,7 @@ impl Relay {
             u8::from(ask.evicts).to_string(),
             gone.unwrap_or_default(),
         ];
-        let Ok(reply) = self.call(Script::Place, &[self.key("places")], &arguments) else {
+        let Ok(reply) = self.call(Script::Seat, &[self.key("places")], &arguments) else {
             self.people.not_before_ms = now_ms + AGAIN_MS;
             return said;
         };
