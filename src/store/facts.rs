@@ -86,8 +86,8 @@ pub fn news(db: &Connection, looked_ms: UnixMs) -> Result<Vec<Fact>> {
     let gone: Vec<(String, i64)> = db
         .prepare_cached(
             "SELECT field, version FROM shared_fact WHERE value != ''
-              AND NOT (field LIKE 'g:%' AND EXISTS (SELECT 1 FROM grants WHERE field = 'g:' || user_id))
-              AND NOT (field LIKE 'p:%' AND EXISTS (SELECT 1 FROM pairing WHERE field = 'p:' || code_hash))",
+              AND NOT (field LIKE 'g:%' AND EXISTS (SELECT 1 FROM grants WHERE user_id = CAST(substr(field, 3) AS INTEGER)))
+              AND NOT (field LIKE 'p:%' AND EXISTS (SELECT 1 FROM pairing WHERE code_hash = substr(field, 3)))",
         )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;

@@ -24,6 +24,8 @@ const READ_MAX: usize = 16;
 const PLACE_MARGIN_MS: i64 = 2 * SECOND_MS;
 /// Facts of one bot: roles, codes, who asked to be forgotten.
 const FACTS_MAX: usize = 20_000;
+/// The most bytes of one; longer ones are not ours.
+const FACT_BYTES_MAX: usize = 1_024;
 /// Facts told and read at once.
 const FACTS_AT_ONCE: usize = 200;
 /// Facts leave so long after a box last told or read any; a box that is up does within the hour.
@@ -162,6 +164,9 @@ impl Relay {
         for entry in entries {
             let [number, field, version, value] = entry else { continue };
             self.people.heard = number.number().unwrap_or(0).max(self.people.heard);
+            if field.text().len() + value.text().len() > FACT_BYTES_MAX {
+                continue;
+            }
             let field = field.text().to_owned();
             let version = version.number().unwrap_or(0);
             facts.push(Fact { field, version, value: value.text().to_owned() });
