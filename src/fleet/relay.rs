@@ -226,7 +226,8 @@ impl Relay {
 
     /// Whether another tick would bring more at once.
     pub fn is_behind(&self, last: &Tick) -> bool {
-        !last.entries.is_empty() || !self.settled.is_empty()
+        let whole = last.entries.len() < READ_MAX && self.parts.values().all(Part::is_seen);
+        !last.entries.is_empty() && !whole || !self.settled.is_empty()
     }
 
     /// Keeps what is held, tells what is settled, reads what is new.
