@@ -46,9 +46,12 @@ pub enum FleetEvent {
 pub enum FleetJob {
     /// To be told with the next beat.
     Tell(Vec<News>),
-    /// Shared updates that are answered and said.
+    /// Shared updates that are answered and said, and the sessions they belong to.
     #[cfg(feature = "redis")]
-    Settled(Vec<(usize, String)>),
+    Settled(super::relay::Settled),
+    /// A group session wants a place.
+    #[cfg(feature = "redis")]
+    Place(crate::engine::fleet::people::PlaceAsk),
     /// Shared updates that wait for another box.
     #[cfg(feature = "redis")]
     LetGo(Vec<(usize, String)>),
@@ -167,8 +170,12 @@ pub(super) fn run(tools: &Tools, job: FleetJob) {
         (FleetJob::Tell(news), Some(fleet)) => fleet.tell(news),
         (FleetJob::Report(uses), Some(fleet)) => fleet.report(&uses),
         #[cfg(feature = "redis")]
-        (FleetJob::Settled(entries), _) => {
-            tools.relay.iter().for_each(|relay| relay.settled(entries.clone()));
+        (FleetJob::Settled(settled), _) => {
+            tools.relay.iter().for_each(|relay| relay.settled(settled.clone()));
+        }
+        #[cfg(feature = "redis")]
+        (FleetJob::Place(ask), _) => {
+            tools.relay.iter().for_each(|relay| relay.place(ask.clone()));
         }
         #[cfg(feature = "redis")]
         (FleetJob::LetGo(entries), _) => {

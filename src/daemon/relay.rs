@@ -5,6 +5,7 @@
 use super::clock::{self, Clock};
 use super::event::{Event, Fetched};
 use crate::config::Config;
+use crate::engine::fleet::people::{Fact, PlaceAsk, PlaceSaid, Word};
 use crate::fleet::relay::{Entry, HOLD_MS, Held, Mode, Push, Relay, RelayView, Tick};
 use crate::json::Element;
 use crate::types::{ChatId, IncomingBody, UpdateId};
@@ -37,13 +38,32 @@ pub struct Relayed {
     pub update: Option<Fetched>,
 }
 
+/// What the others are to know: entries that are settled, and how their sessions stand since.
+#[derive(Clone, Debug, Default)]
+pub struct Settled {
+    /// Of the streams.
+    pub entries: Vec<(usize, String)>,
+    /// Told before the entries are.
+    pub words: Vec<Word>,
+    /// What this box has learned of people.
+    pub facts: Vec<Fact>,
+}
+
+impl Settled {
+    /// There is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.words.is_empty() && self.facts.is_empty()
+    }
+}
+
 type Answer = Box<dyn FnOnce(bool) + Send>;
 
 enum Mail {
     Push(Push, Answer),
-    Settled(Vec<(usize, String)>),
+    Settled(Settled),
+    Place(PlaceAsk),
     LetGo(Vec<(usize, String)>),
-    Leave(Vec<(usize, String)>, Sender<()>),
+    Leave(Settled, Sender<()>),
 }
 
 /// Where deliveries and settled updates are handed in; shared by all threads.
@@ -68,8 +88,13 @@ impl Post {
     }
 
     /// These are answered and said.
-    pub fn settled(&self, entries: Vec<(usize, String)>) {
-        self.send(Mail::Settled(entries));
+    pub fn settled(&self, settled: Settled) {
+        self.send(Mail::Settled(settled));
+    }
+
+    /// A group session wants a place.
+    pub fn place(&self, ask: PlaceAsk) {
+        self.send(Mail::Place(ask));
     }
 
     /// These wait for whoever has their partition next.
@@ -78,7 +103,7 @@ impl Post {
     }
 
     /// The last word: others may take over what is not settled.
-    pub fn leave(&self, settled: Vec<(usize, String)>) {
+    pub fn leave(&self, settled: Settled) {
         let (done, left) = channel();
         self.send(Mail::Leave(settled, done));
         let _ = left.recv_timeout(LEAVE_WITHIN);
@@ -175,10 +200,13 @@ impl Carrier {
             while let Some(mail) = next {
                 match mail {
                     Mail::Push(push, answer) => pushes.push((push, answer)),
-                    Mail::Settled(entries) => self.relay.settle(entries),
+                    Mail::Settled(settled) => self.settle(settled),
+                    Mail::Place(ask) => self.place(&ask),
                     Mail::LetGo(entries) => self.relay.let_go(&entries),
-                    Mail::Leave(entries, done) => {
-                        self.relay.settle(entries);
+                    Mail::Leave(settled, done) => {
+                        self.settle(settled);
+                        let now_ms = self.now_ms();
+                        drop(self.relay.meet(now_ms));
                         let _ = self.relay.tick(Mode::Leaves, self.now_ms());
                         let _ = done.send(());
                         return;
@@ -188,6 +216,40 @@ impl Carrier {
             }
             self.push(pushes);
             wait = if self.tick() { Duration::ZERO } else { TICK_EVERY };
+        }
+    }
+
+    fn settle(&mut self, settled: Settled) {
+        let now_ms = self.now_ms();
+        self.relay.tell_sessions(settled.words, now_ms);
+        self.relay.tell_facts(settled.facts);
+        self.relay.settle(settled.entries);
+    }
+
+    fn place(&mut self, ask: &PlaceAsk) {
+        let now_ms = self.now_ms();
+        let mut said = PlaceSaid { inbox: ask.inbox, granted: None, wait_ms: 0 };
+        if self.not_before_ms <= now_ms {
+            said = self.relay.place(ask, now_ms);
+        }
+        let tick = Tick { place: Some(said), ..Tick::default() };
+        let _ = self.events.send(Event::Relayed(Box::new(Relayed { tick, update: None })));
+    }
+
+    /// Reads the sessions of one partition that was taken over; whether there was one.
+    fn take_over(&mut self, now_ms: i64) -> bool {
+        match self.relay.take_over(now_ms) {
+            Ok(None) => false,
+            Ok(sessions) => {
+                let tick = Tick { sessions, ..Tick::default() };
+                let relayed = Relayed { tick, update: None };
+                let _ = self.events.send(Event::Relayed(Box::new(relayed)));
+                true
+            }
+            Err(why) => {
+                self.missed(&why);
+                false
+            }
         }
     }
 
@@ -235,7 +297,7 @@ impl Carrier {
         let now_ms = self.now_ms();
         let prompt = now_ms - self.tried_ms < PROMPT_MS;
         self.tried_ms = now_ms;
-        let tick = match result {
+        let mut tick = match result {
             Ok(tick) => tick,
             Err(why) => {
                 self.misses = if prompt { self.misses.saturating_add(1) } else { 1 };
@@ -257,12 +319,16 @@ impl Carrier {
         let slept = now_ms - self.post.heard_ms.swap(now_ms, Ordering::Relaxed) > HOLD_MS;
         *self.post.view.lock().unwrap_or_else(PoisonError::into_inner) = self.relay.view();
         let again = self.relay.is_behind(&tick);
+        let (facts, retell) = self.relay.meet(now_ms);
+        tick.facts = facts;
+        tick.retell |= retell;
         if slept || !tick.is_empty() {
             for relayed in read(tick) {
                 let _ = self.events.send(Event::Relayed(Box::new(relayed)));
             }
         }
-        again
+        // Before anything of theirs is read.
+        self.take_over(now_ms) || again
     }
 
     fn missed(&mut self, why: &str) {

@@ -126,7 +126,7 @@ pub fn run(start: Start<'_>) -> Ended {
     }
     #[cfg(feature = "redis")]
     if start.config.redis_url.is_some() && start.config.webhook.is_some() {
-        let held = core.share_updates().map_err(Failure::failed)?;
+        let held = core.share_updates(clock.now()).map_err(Failure::failed)?;
         let (config, salt) = (&start.config, &core.state.salt);
         tools.relay = relay::spawn(config, salt, &held, Arc::clone(&clock), sender.clone())
             .map_err(Failure::failed)?;
@@ -169,7 +169,8 @@ pub fn run(start: Start<'_>) -> Ended {
     }
     #[cfg(feature = "redis")]
     if let Some(post) = &shell.tools.relay {
-        post.leave(shell.core.settled_updates().unwrap_or_default());
+        let now = shell.clock.now();
+        post.leave(shell.core.settled_updates(now).unwrap_or_default());
     }
     // Workers still waiting for a reply are left behind: what they do is in the rows already.
     runtime.shutdown_background();

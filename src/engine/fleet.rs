@@ -2,6 +2,8 @@
 //! May not: know Redis or a file, a clock, a key's text.
 //! Invariant: the shares of all boxes add up to the limit, never to more.
 
+#[cfg(feature = "redis")]
+pub mod people;
 mod verdict;
 
 pub use verdict::{Beat, Ticket, Use, Verdict, View};

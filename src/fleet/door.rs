@@ -31,10 +31,14 @@ pub(super) enum Script {
     Push,
     Tick,
     Shares,
+    Keep,
+    Load,
+    Meet,
+    Seat,
 }
 
 impl Script {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::Reserve,
         Self::Settle,
         Self::Beat,
@@ -42,6 +46,10 @@ impl Script {
         Self::Push,
         Self::Tick,
         Self::Shares,
+        Self::Keep,
+        Self::Load,
+        Self::Meet,
+        Self::Seat,
     ];
 
     fn text(self) -> &'static str {
@@ -53,6 +61,10 @@ impl Script {
             Self::Push => include_str!("push.lua"),
             Self::Tick => include_str!("tick.lua"),
             Self::Shares => include_str!("shares.lua"),
+            Self::Keep => include_str!("keep.lua"),
+            Self::Load => include_str!("load.lua"),
+            Self::Meet => include_str!("meet.lua"),
+            Self::Seat => include_str!("seat.lua"),
         }
     }
 }

@@ -2,8 +2,14 @@
 //! May not: read an update, wait, decide what is settled.
 //! Invariant: a partition is read by the box that holds its lease, and let go only when nothing of it is in hand.
 
+mod held;
+mod people;
+
+pub use held::Held;
+
 use super::door::{Door, Item, PREFIX, Script};
-use crate::types::{ChatId, HOUR_MS, Secret, UnixMs};
+use crate::engine::fleet::people::{Carried, Fact, PlaceSaid};
+use crate::types::{ChatId, HOUR_MS, Lane, Secret, UnixMs, UserId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Streams of one bot, for all time: boxes that differ in this refuse to work together.
@@ -53,34 +59,6 @@ pub struct Entry {
     pub why: String,
 }
 
-/// What this box holds, as it is written down: the name of Redis' data, and fences by partition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Empty before Redis first answered.
-    pub name: String,
-    /// Fences by partition.
-    pub fences: BTreeMap<usize, i64>,
-}
-
-impl Held {
-    /// As one line.
-    pub fn to_text(&self) -> String {
-        let fences: Vec<_> =
-            self.fences.iter().map(|(part, fence)| format!("{part}:{fence}")).collect();
-        format!("{}\t{}", self.name, fences.join(","))
-    }
-
-    /// Reads [`Held::to_text`]; what is none holds nothing.
-    pub fn read(text: &str) -> Self {
-        let (name, fences) = text.split_once('\t').unwrap_or_default();
-        let fences = fences.split(',').filter_map(|pair| {
-            let (part, fence) = pair.split_once(':')?;
-            Some((part.parse().ok().filter(|part| *part < PARTITIONS)?, fence.parse().ok()?))
-        });
-        Self { name: name.to_owned(), fences: fences.collect() }
-    }
-}
-
 /// What one look at Redis brought, in the order in which it is to be taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tick {
@@ -96,6 +74,16 @@ pub struct Tick {
     pub told: Vec<(usize, String)>,
     /// To be taken in.
     pub entries: Vec<Entry>,
+    /// Sessions of a partition that this box has taken over.
+    pub sessions: Option<(usize, Vec<Carried>)>,
+    /// Redis was away: what it was told of sessions may not have come to it.
+    pub retell: bool,
+    /// What other boxes know of the bot's people.
+    pub facts: Vec<Fact>,
+    /// What became of a place that was asked for.
+    pub place: Option<PlaceSaid>,
+    /// Sessions whose place in a group is another's by now.
+    pub unplaced: Vec<(Lane, UserId)>,
 }
 
 impl Tick {
@@ -161,6 +149,7 @@ pub struct Relay {
     fence: i64,
     parts: BTreeMap<usize, Part>,
     settled: BTreeSet<(usize, String)>,
+    people: people::People,
     view: RelayView,
 }
 
@@ -170,7 +159,7 @@ impl Relay {
         let part = |fence: i64| Part {
             fence,
             // An earlier process may have been given what it never wrote down.
-            cursor: "0-0".to_owned(),
+            cursor: people::UNKNOWN.to_owned(),
             hand: BTreeSet::new(),
             drain_since_ms: None,
             left: false,
@@ -185,6 +174,7 @@ impl Relay {
             fence: held.fences.values().copied().max().unwrap_or(0),
             parts: held.fences.iter().map(|(number, fence)| (*number, part(*fence))).collect(),
             settled: BTreeSet::new(),
+            people: people::People::default(),
             view: RelayView::default(),
         }
     }
@@ -236,7 +226,8 @@ impl Relay {
 
     /// Whether another tick would bring more at once.
     pub fn is_behind(&self, last: &Tick) -> bool {
-        !last.entries.is_empty() || !self.settled.is_empty()
+        let whole = last.entries.len() < READ_MAX && self.parts.values().all(Part::is_seen);
+        !last.entries.is_empty() && !whole || !self.settled.is_empty()
     }
 
     /// Keeps what is held, tells what is settled, reads what is new.
@@ -244,16 +235,21 @@ impl Relay {
     /// # Errors
     /// Redis is away: one line, without the URL.
     pub fn tick(&mut self, mode: Mode, now_ms: UnixMs) -> Result<Tick, String> {
+        // Sessions first: what is settled after that is part of them.
+        self.keep_sessions(now_ms);
         let mut keys = vec![format!("{}boxes", self.prefix()), format!("{}leases", self.prefix())];
         keys.extend((0..PARTITIONS).map(|part| self.stream(part)));
         let told: Vec<(usize, String)> = self.settled.iter().take(SETTLED_MAX).cloned().collect();
         let reply = self.call(Script::Tick, &keys, &self.arguments(mode, &told, now_ms));
         if reply.is_err() {
             // A reply that was lost on the way may have held updates: they are asked for once more.
-            for part in self.parts.values_mut() {
+            for part in self.parts.values_mut().filter(|part| part.cursor != people::UNKNOWN) {
                 part.cursor = "0-0".to_owned();
                 part.left = false;
+                // It begins to rest anew, once it was read.
+                part.drain_since_ms = None;
             }
+            self.people.forget(now_ms);
         }
         let reply = reply?;
         for entry in &told {
@@ -292,6 +288,7 @@ impl Relay {
             .iter()
             // What an earlier process was given has to be seen before it can be called empty.
             .filter(|(_, part)| part.rests(now_ms) && part.hand.is_empty() && part.is_seen())
+            .filter(|(number, _)| !self.people.waits(**number))
             .map(|(number, _)| number.to_string())
             .collect();
         all.push(free.len().to_string());
@@ -305,17 +302,19 @@ impl Relay {
 
     fn heard(&mut self, words: &mut Words<'_>, told: Vec<(usize, String)>, now_ms: UnixMs) -> Tick {
         let mut tick = Tick { told, ..Tick::default() };
-        let _redis_ms = words.number();
+        self.people.ahead_ms = now_ms.saturating_sub(words.number());
         let name = words.text();
         self.view.boxes = u32::try_from(words.number()).unwrap_or(0);
         let target = usize::try_from(words.number()).unwrap_or(0);
         self.view.backlog = u64::try_from(words.number()).unwrap_or(0);
         self.view.lag_ms = words.number();
+        self.people.told_by_all = words.number();
         if name != self.name {
             tick.emptied = !self.name.is_empty();
             self.name = name;
             self.parts.clear();
             self.settled.clear();
+            self.people.heard = 0;
         }
         let before: BTreeMap<usize, i64> =
             self.parts.iter().map(|(number, part)| (*number, part.fence)).collect();
@@ -366,6 +365,8 @@ impl Relay {
             tick.held = Some(Held { name: self.name.clone(), fences });
         }
         self.view.partitions = u32::try_from(self.parts.len()).unwrap_or(0);
+        tick.retell = self.people.was_forgotten(now_ms);
+        tick.unplaced = std::mem::take(&mut self.people.unplaced);
         tick
     }
 
@@ -386,6 +387,10 @@ impl Relay {
 
     fn prefix(&self) -> String {
         prefix(&self.bot)
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix())
     }
 
     fn stream(&self, part: usize) -> String {
@@ -456,6 +461,11 @@ impl Words<'_> {
     fn text(&mut self) -> String {
         self.0.next().map(|item| item.text().to_owned()).unwrap_or_default()
     }
+}
+
+/// The partition of a chat.
+pub fn partition_of(chat: ChatId) -> usize {
+    partition(Some(chat), 0)
 }
 
 /// The partition of a chat, the same on every box and for ever (FNV-1a); what belongs to no chat by its number.

@@ -2,9 +2,9 @@
 -- KEYS: boxes by when they were last seen, leases, then the stream of each partition.
 -- ARGV: box, life of a box and a lease ms, name for a Redis that is new, highest fence seen, entries read at most, mode (1 takes part,
 -- 0 takes nothing new, -1 leaves), then with their counts before them: partitions held (number, fence, cursor: '-' reads nothing,
--- '>' what is new, else takes over from there), partitions let go (number), settled entries (partition, id).
+-- '+' nothing before the sessions are known, '>' what is new, else takes over from there), partitions let go (number), settled entries (partition, id).
 -- A lease is 'box fence until'. Replies, with counts before the lists: Redis' time, name of its data, boxes alive, this box's fair
--- part, entries in all streams, age of the oldest ms, held (number, fence, cursor), lost (number), entries (partition, id, number, body, why).
+-- part, entries in all streams, age of the oldest ms, number of the last fact about people, held (number, fence, cursor), lost (number), entries (partition, id, number, body, why).
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local box, life, mode = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[6])
@@ -22,6 +22,8 @@ local name = redis.call('HGET', KEYS[2], 'name')
 if not name then
   name = ARGV[3]
   redis.call('HSET', KEYS[2], 'name', name, 'partitions', parts, 'fence', ARGV[4])
+  -- Redis has lost its data: for a while each box takes what it had, with its people's sessions.
+  if tonumber(ARGV[4]) > 0 then redis.call('HSET', KEYS[2], 'born', now) end
 end
 local function lease(part)
   local text = redis.call('HGET', KEYS[2], part)
@@ -32,7 +34,8 @@ end
 local function write(part, fence, untl)
   redis.call('HSET', KEYS[2], part, box .. ' ' .. string.format('%d', fence) .. ' ' .. string.format('%d', untl))
 end
-local held, count, lost = {}, 0, {}
+local held, count, lost, had = {}, 0, {}, {}
+local renewed = now - tonumber(redis.call('HGET', KEYS[2], 'born') or '0') < 2000
 for _ = 1, tonumber(arg()) do
   local part, fence, cursor = arg(), tonumber(arg()), arg()
   local is = lease(part)
@@ -41,6 +44,8 @@ for _ = 1, tonumber(arg()) do
     count = count + 1
   elseif is then
     lost[#lost + 1] = part
+  else
+    had[tonumber(part)] = true
   end
 end
 for _ = 1, tonumber(arg()) do
@@ -77,13 +82,13 @@ for part = 0, parts - 1 do
   if own then
     -- A box that leaves keeps its name on what it had: should it come back first, nothing was lost to it.
     write(part, own.fence, mode == -1 and 0 or now + life)
-  elseif mode == 1 and count < target then
+  elseif mode == 1 and (count < target or had[part]) then
     local is = lease(part)
-    if not is or is.untl < now then
+    if is and is.untl < now or not is and (had[part] or not renewed) then
       fence = fence + 1
       write(part, fence, now + life)
       redis.call('HSET', KEYS[2], 'fence', fence)
-      held[part] = {fence = fence, cursor = '0-0'}
+      held[part] = {fence = fence, cursor = '+'}
       count = count + 1
     end
   end
@@ -97,7 +102,7 @@ for i = 0, parts - 1 do
   local head = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
   if head then oldest = math.min(oldest, tonumber(string.match(head[1], '^%d+'))) end
   -- Without an entry there is no group to read with, and nothing to read.
-  if own and own.cursor ~= '-' and room > 0 then
+  if own and own.cursor ~= '-' and own.cursor ~= '+' and room > 0 then
     local found = {}
     if head then
       redis.pcall('XGROUP', 'CREATE', stream, 'boxes', '0')
@@ -123,7 +128,8 @@ for i = 0, parts - 1 do
     end
   end
 end
-local reply = {now, name, #boxes, target, backlog, now - oldest, count}
+local people = tonumber(redis.call('HGET', KEYS[2], 'people') or '0')
+local reply = {now, name, #boxes, target, backlog, now - oldest, people, count}
 for part = 0, parts - 1 do
   local own = held[part]
   if own then

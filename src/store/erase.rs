@@ -41,6 +41,30 @@ pub fn forget(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<usize> {
     Ok(turns)
 }
 
+/// The same for a wish that another box heard at `asked_ms`: what the person said since stays.
+///
+/// # Errors
+/// As SQLite says.
+#[cfg(feature = "redis")]
+pub fn forget_until(db: &Connection, user: UserId, asked_ms: UnixMs) -> Result<()> {
+    for sql in [
+        "DELETE FROM history WHERE user_id = ?1 AND created_us <= ?2 * 1000",
+        "DELETE FROM registry WHERE user_id = ?1 AND last_us <= ?2 * 1000",
+        "DELETE FROM session WHERE user_id = ?1 AND last_ms <= ?2",
+        "UPDATE inbox SET name = '', text = '', context = '', body = NULL
+          WHERE user_id = ?1 AND state IN (3, 4) AND received_ms <= ?2",
+        "DELETE FROM outbox_parked WHERE chat_id = ?1 AND ?2 IS NOT NULL",
+        "UPDATE person SET username = '', first_name = '', lang = '' WHERE user_id = ?1 AND last_ms <= ?2",
+        "UPDATE person SET forgotten_ms = max(forgotten_ms, ?2) WHERE user_id = ?1",
+        "INSERT INTO erasure (user_id, asked_ms) VALUES (?1, ?2)
+         ON CONFLICT (user_id) DO UPDATE SET asked_ms = excluded.asked_ms, again_ms = 0
+          WHERE asked_ms < excluded.asked_ms",
+    ] {
+        db.execute(sql, params![user.0, asked_ms])?;
+    }
+    Ok(())
+}
+
 /// Whether this person asked to be forgotten at or after `since_ms`: what they had asked by then is
 /// answered and leaves no row.
 ///

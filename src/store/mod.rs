@@ -2,7 +2,11 @@
 //! May not: hold rules, name `wire` or `net`.
 //! Invariant: every writer begins as a writer (`BEGIN IMMEDIATE`); facts cannot go stale in between.
 
+#[cfg(feature = "redis")]
+pub mod carried;
 pub mod erase;
+#[cfg(feature = "redis")]
+pub mod facts;
 pub mod future;
 pub mod history;
 pub mod inbox;

@@ -181,7 +181,7 @@ pub fn granted_owners(db: &Connection, now_ms: UnixMs) -> Result<Vec<UserId>> {
 const SESSION_COLUMNS: &str =
     "id, chat_id, topic_id, user_id, name, rounds, opened_ms, last_ms FROM session";
 
-fn read_session(row: &Row<'_>) -> rusqlite::Result<Session> {
+pub(super) fn read_session(row: &Row<'_>) -> rusqlite::Result<Session> {
     Ok(Session {
         id: row.get(0)?,
         lane: Lane { chat: ChatId(row.get(1)?), topic: TopicId(row.get(2)?) },

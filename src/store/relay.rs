@@ -67,6 +67,16 @@ pub fn open_chats(db: &Connection) -> Result<Vec<ChatId>> {
         .collect()
 }
 
+/// Whether something of a chat is not settled.
+///
+/// # Errors
+/// As SQLite says.
+pub fn is_open(db: &Connection, chat: ChatId) -> Result<bool> {
+    Ok(db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM relay WHERE chat_id = ?1 AND done < 2)")?
+        .query_row([chat.0], |row| row.get(0))?)
+}
+
 /// Settles what of a chat is answered and said.
 ///
 /// # Errors

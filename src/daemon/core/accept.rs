@@ -157,7 +157,14 @@ impl State {
             Decision::Join(waiting) => {
                 inbox::append_text(db, waiting, &self.clean_text(setting.message))
             }
-            Decision::Ask(ask) => self.queue(db, setting, &ask, now),
+            Decision::Ask(ask) => {
+                #[cfg(feature = "redis")]
+                let place = self.place_wanted(db, setting, &ask, now)?;
+                self.queue(db, setting, &ask, now)?;
+                #[cfg(feature = "redis")]
+                self.ask_for_place(db, place, step, now)?;
+                Ok(())
+            }
         }
     }
 

@@ -11,6 +11,8 @@ mod fleet;
 mod gemini;
 mod hook;
 mod keep;
+#[cfg(feature = "redis")]
+mod people;
 mod poison;
 mod poll;
 #[cfg(feature = "redis")]
@@ -449,6 +451,8 @@ impl State {
             consider(Some(until_ms));
         }
         // What is due and may not be done yet is no reason to turn without end.
+        #[cfg(feature = "redis")]
+        let mut wake_ms = self.learn_wake_ms(wake_ms, now);
         #[cfg(feature = "redis")]
         if self.is_held_back(now) {
             wake_ms = wake_ms.max(now.unix_ms + relay::HOLD_LOOK_MS);

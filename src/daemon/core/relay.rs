@@ -5,10 +5,10 @@
 use super::{Core, Phase, State, Step};
 use crate::daemon::event::{Asked, Job};
 use crate::daemon::fleet::FleetJob;
-use crate::daemon::relay::{Relayed, chat_of};
+use crate::daemon::relay::{Relayed, Settled, chat_of};
 use crate::fleet::relay::{HOLD_MS, Held};
-use crate::store::relay::{self, EntryId};
-use crate::store::{Db, Durability, Result, inbox, meta};
+use crate::store::relay;
+use crate::store::{Db, Durability, Result, carried, facts, inbox, meta};
 use crate::types::model::ModelFailure;
 use crate::types::{ChatId, Now, SECOND_MS, UnixMs};
 use std::collections::BTreeSet;
@@ -25,8 +25,14 @@ pub(super) const HOLD_LOOK_MS: i64 = 100;
 pub(crate) struct Sharing {
     /// When Redis was last heard, as the shell saw it; `None` where updates are not shared.
     pub(crate) heard_ms: Option<UnixMs>,
-    touched: BTreeSet<ChatId>,
-    look_ms: UnixMs,
+    pub(super) touched: BTreeSet<ChatId>,
+    pub(super) look_ms: UnixMs,
+    /// Partitions that this box holds.
+    pub(super) held: BTreeSet<usize>,
+    /// When it was last looked what was learned of people; 0 never.
+    pub(super) learned_ms: UnixMs,
+    /// Redis knows nothing: all that is known is to be told.
+    pub(super) tells_all: bool,
 }
 
 impl Core {
@@ -34,12 +40,17 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn share_updates(&mut self) -> Result<Held> {
+    pub fn share_updates(&mut self, now: Now) -> Result<Held> {
         self.state.live.sharing.heard_ms = Some(0);
-        self.store.write(Durability::Process, |tx| {
+        let held = self.store.write(Durability::Process, |tx| {
             relay::prepare(tx)?;
+            carried::prepare(tx)?;
+            facts::prepare(tx, now.unix_ms)?;
             Ok(meta::get(tx, HELD)?.map(|text| Held::read(&text)).unwrap_or_default())
-        })
+        })?;
+        self.state.live.sharing.held = held.fences.keys().copied().collect();
+        self.state.live.sharing.tells_all = true;
+        Ok(held)
     }
 
     /// When Redis was last heard.
@@ -58,12 +69,15 @@ impl Core {
     ///
     /// # Errors
     /// As SQLite says.
-    pub fn settled_updates(&mut self) -> Result<Vec<EntryId>> {
-        self.store.write(Durability::Process, |tx| {
+    pub fn settled_updates(&mut self, now: Now) -> Result<Settled> {
+        let Self { store, state } = self;
+        store.write(Durability::Process, |tx| {
             for chat in relay::open_chats(tx)? {
                 relay::settle(tx, chat)?;
             }
-            relay::settled(tx)
+            let (words, _) = state.session_news(tx, None, now)?;
+            let facts = facts::news(tx, state.live.sharing.learned_ms)?;
+            Ok(Settled { entries: relay::settled(tx)?, words, facts })
         })
     }
 }
@@ -115,6 +129,9 @@ impl State {
             let rows = relay::abandon(db, *part, now.unix_ms)?;
             log::warn!(target: "relay.lost", partition = *part, rows; "partition {part} is another box's now: {rows} updates are left to it");
         }
+        self.sessions_relayed(db, tick, now)?;
+        self.facts_relayed(db, tick, step, now)?;
+        self.places_relayed(db, tick, step, now)?;
         if !tick.lost.is_empty() {
             self.live.pending = inbox::pending(db)?;
         }
@@ -153,7 +170,7 @@ impl State {
         if !tick.entries.is_empty() {
             self.live.hook.last_delivery_ms = now.unix_ms;
         }
-        tell(again, step);
+        tell(Settled { entries: again, ..Settled::default() }, step);
         Ok(())
     }
 
@@ -163,21 +180,32 @@ impl State {
             return Ok(());
         }
         let sharing = &mut self.live.sharing;
-        let mut chats = std::mem::take(&mut sharing.touched);
-        if sharing.look_ms <= now.unix_ms {
-            sharing.look_ms = now.unix_ms + LOOK_EVERY_MS;
-            chats.extend(relay::open_chats(db)?);
+        let chats = std::mem::take(&mut sharing.touched);
+        let all = sharing.look_ms <= now.unix_ms;
+        let mut settled = Settled { facts: self.learned(db, now)?, ..Settled::default() };
+        let open = if all { relay::open_chats(db)? } else { Vec::new() };
+        for chat in chats.iter().chain(&open) {
+            settled.entries.extend(relay::settle(db, *chat)?);
         }
-        let mut settled = Vec::new();
-        for chat in chats {
-            settled.extend(relay::settle(db, chat)?);
+        if all {
+            let (words, whole) = self.session_news(db, None, now)?;
+            settled.words = words;
+            self.live.sharing.look_ms =
+                now.unix_ms + if whole { LOOK_EVERY_MS } else { HOLD_LOOK_MS };
+        } else {
+            for chat in chats {
+                // With what is settled of it, so that nobody continues what is asked once more.
+                if !relay::is_open(db, chat)? {
+                    settled.words.extend(self.session_news(db, Some(chat), now)?.0);
+                }
+            }
         }
         tell(settled, step);
         Ok(())
     }
 }
 
-fn tell(settled: Vec<EntryId>, step: &mut Step) {
+fn tell(settled: Settled, step: &mut Step) {
     if !settled.is_empty() {
         step.jobs.push(Job::Fleet(FleetJob::Settled(settled)));
     }

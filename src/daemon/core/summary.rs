@@ -53,6 +53,8 @@ impl State {
         role: Role,
     ) -> Result<(Vec<(String, String)>, String)> {
         let own = history::of_session(db, session, rounds_max)?;
+        #[cfg(feature = "redis")]
+        let own = self.with_carried(db, session, rounds_max, own)?;
         let before = match session {
             0 => None,
             _ => people::before(db, session)?,
