@@ -71,7 +71,7 @@ def measure(bot, address, elapsed):
         "seconds": elapsed,
         "resident KiB": int(status["VmRSS"].split()[0]),
         "peak KiB": int(status["VmHWM"].split()[0]),
-        "open files": len(os.listdir(f"/proc/{pid}/fd")),
+        "open files": number(page, "process_open_fds"),
         "threads": int(status["Threads"]),
         "WAL KiB": size("svs-bot.db-wal") // 1024,
         "database KiB": size("svs-bot.db") // 1024,

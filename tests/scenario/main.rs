@@ -7,6 +7,7 @@ mod bad_input;
 mod chat;
 mod checked;
 mod damage;
+mod dumps;
 mod gemini_faults;
 mod kill;
 mod order;
