@@ -7,7 +7,6 @@ after the warm-up, by least squares, and the database its growth for each thousa
 """
 
 import argparse
-import os
 import pathlib
 import sys
 import time

@@ -9,6 +9,7 @@ mod checked;
 mod damage;
 mod dumps;
 mod gemini_faults;
+mod impostors;
 mod kill;
 mod order;
 mod outside;
