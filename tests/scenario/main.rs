@@ -8,6 +8,7 @@ mod chat;
 mod checked;
 mod damage;
 mod dumps;
+mod floods;
 mod gemini_faults;
 mod impostors;
 mod kill;
