@@ -24,8 +24,11 @@ use crate::types::{
 const QUESTION_CHARS_MAX: usize = 65_536;
 /// How long the first part of an album waits for the others.
 const ALBUM_WAIT_MS: i64 = SECOND_MS;
-/// Rows of the bot's own words that may wait in one chat: who asks for more while they do is not answered with more.
-pub(super) const OWN_WORDS_MAX: u32 = 6;
+/// Rows of the bot's own words that may wait in one chat: who asks for more while they do is not answered with more. No
+/// person gets there by typing: it is half a minute of what Telegram takes for one chat.
+pub(super) const OWN_WORDS_MAX: u32 = 30;
+/// A queue that is shorter is not shared out between groups and others.
+const SHARED_QUEUE_MIN: u32 = 100;
 /// So many messages with a secret wait to be removed from one chat.
 const REMOVALS_MAX: u32 = 60;
 /// Who has to be slowed down is told so this rarely.
@@ -205,7 +208,7 @@ impl State {
         };
         // One group takes half of the queue at most: whoever has sent it a crowd, others are served.
         let (mut pending, share) = (self.live.pending, self.policy.queue_max.div_ceil(2));
-        if group && pending >= share {
+        if group && self.policy.queue_max >= SHARED_QUEUE_MIN && pending >= share {
             let theirs = inbox::pending_in(db, setting.lane.chat, share)?;
             pending = if theirs < share { pending } else { pending.max(self.policy.queue_max) };
         }
