@@ -121,6 +121,28 @@ pub fn is_quiet(stream: &TcpStream) -> bool {
     count < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::WouldBlock
 }
 
+/// Sees to it that a crash writes no memory of this process anywhere: settings are in it, and what people wrote.
+///
+/// The limit keeps the kernel from writing a file, also where it was raised or never set. It does not keep it from
+/// piping to a program that collects dumps, as many systems do; for that the process is no longer dumpable, which
+/// also closes its memory and environment to other processes of its user. In its folder of `/proc` the files are then
+/// root's; the folder itself stays its user's, and what anybody may read there stays so.
+///
+/// # Errors
+/// Which setting the system refuses, and why.
+pub fn forbid_core_dumps() -> Result<(), String> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: one struct of this target's own C library is read, which lives through the call.
+    let limited = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    let limited = if limited == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
+    let no: libc::c_ulong = 0;
+    // SAFETY: takes numbers alone and sets a flag of the process.
+    let closed = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, no, no, no, no) };
+    let closed = if closed == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
+    closed.map_err(|error| format!("PR_SET_DUMPABLE: {error}"))?;
+    limited.map_err(|error| format!("RLIMIT_CORE: {error}"))
+}
+
 /// Asks the kernel to end a connection whose other side shows no sign of life: it is asked for one after `idle_s`
 /// without any, then every `every_s`, and after `gone_ms` of silence, or of bytes that nobody acknowledged, waiting
 /// calls end with an error. The kernel does all that: no thread of ours is woken.

@@ -1,10 +1,12 @@
 //! TLS as the bot speaks it, against a server with certificates of every kind of wrong (contract §5.7).
 #![allow(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+#[path = "support/impostor.rs"]
+mod impostor;
+
+use impostor::{Authority, TODAY};
 use rustls::version::{TLS12, TLS13};
-use rustls::{ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -19,45 +21,6 @@ use svs_bot::types::Secret;
 use svs_bot::wire::{Method, NetErrorKind, Request};
 
 const BODY_MAX: usize = 4 << 20;
-
-/// A root of one's own, and what it signs.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// A server's settings with a certificate for this name that ended in this year.
-    fn server(
-        &self,
-        name: &str,
-        until: i32,
-        versions: &[&'static SupportedProtocolVersion],
-    ) -> Arc<ServerConfig> {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(until, 1, 1);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
-    }
-}
 
 /// What the server does with each connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -191,15 +154,15 @@ fn call(net: &Net, body: &str) -> Result<usize, (NetErrorKind, String)> {
 fn only_a_certificate_for_this_name_from_a_known_root_that_is_still_valid_is_trusted() {
     let (ours, foreign) = (Authority::new(), Authority::new());
     let both = [&TLS12, &TLS13];
-    for (what, name, until, versions, roots, wanted) in [
-        ("all is well", "localhost", 2999, &both[..], Some(&ours.pem), None),
-        ("only TLS 1.2", "localhost", 2999, &both[..1], Some(&ours.pem), None),
-        ("another name", "example.org", 2999, &both, Some(&ours.pem), Some("not valid for name")),
-        ("too old", "localhost", 2021, &both, Some(&ours.pem), Some("expired")),
-        ("a foreign root", "localhost", 2999, &both, Some(&foreign.pem), Some("badsignature")),
-        ("a root of one's own", "localhost", 2999, &both, None, Some("unknownissuer")),
+    for (what, name, years, versions, roots, wanted) in [
+        ("all is well", "localhost", TODAY, &both[..], Some(&ours.pem), None),
+        ("only TLS 1.2", "localhost", TODAY, &both[..1], Some(&ours.pem), None),
+        ("another name", "example.org", TODAY, &both, Some(&ours.pem), Some("not valid for name")),
+        ("too old", "localhost", 2020..2021, &both, Some(&ours.pem), Some("expired")),
+        ("a foreign root", "localhost", TODAY, &both, Some(&foreign.pem), Some("badsignature")),
+        ("a root of one's own", "localhost", TODAY, &both, None, Some("unknownissuer")),
     ] {
-        let (port, _) = serve(ours.server(name, until, versions), Manner::Echo);
+        let (port, _) = serve(ours.server(name, years, versions), Manner::Echo);
         let result = call(&door("localhost", port, roots.map(String::as_str)), "hello");
         match (wanted, result) {
             (None, result) => assert_eq!(result, Ok(5), "{what}"),
@@ -215,14 +178,14 @@ fn only_a_certificate_for_this_name_from_a_known_root_that_is_still_valid_is_tru
 #[test]
 fn an_address_is_a_name_as_well() {
     let ours = Authority::new();
-    let (port, _) = serve(ours.server("127.0.0.1", 2999, &[&TLS13]), Manner::Echo);
+    let (port, _) = serve(ours.server("127.0.0.1", TODAY, &[&TLS13]), Manner::Echo);
     assert_eq!(call(&door("127.0.0.1", port, Some(&ours.pem)), "hello"), Ok(5));
 }
 
 #[test]
 fn a_server_that_speaks_no_tls_gets_no_request() {
     let ours = Authority::new();
-    let (port, _) = serve(ours.server("localhost", 2999, &[&TLS13]), Manner::Plain);
+    let (port, _) = serve(ours.server("localhost", TODAY, &[&TLS13]), Manner::Plain);
     let result = call(&door("localhost", port, Some(&ours.pem)), "secret");
     assert!(matches!(result, Err((NetErrorKind::Tls, _))), "{result:?}");
 }
@@ -231,7 +194,7 @@ fn a_server_that_speaks_no_tls_gets_no_request() {
 fn bodies_of_every_length_come_back_whole_over_one_connection() {
     let ours = Authority::new();
     for versions in [[&TLS12], [&TLS13]] {
-        let (port, connections) = serve(ours.server("localhost", 2999, &versions), Manner::Echo);
+        let (port, connections) = serve(ours.server("localhost", TODAY, &versions), Manner::Echo);
         let net = door("localhost", port, Some(&ours.pem));
         for length in [1, 100, 8_127, 8_128, 8_129, 16_384, 100_000, 3_000_000, 7] {
             assert_eq!(call(&net, &"é".repeat(length / 2 + 1)), Ok((length / 2 + 1) * 2));
@@ -243,7 +206,7 @@ fn bodies_of_every_length_come_back_whole_over_one_connection() {
 #[test]
 fn a_body_that_is_cut_is_an_error_and_not_the_end() {
     let ours = Authority::new();
-    let (port, _) = serve(ours.server("localhost", 2999, &[&TLS13]), Manner::Cut);
+    let (port, _) = serve(ours.server("localhost", TODAY, &[&TLS13]), Manner::Cut);
     let result = call(&door("localhost", port, Some(&ours.pem)), "hello");
     assert!(matches!(result, Err((NetErrorKind::Cut | NetErrorKind::Other, _))), "{result:?}");
 }
@@ -252,7 +215,7 @@ fn a_body_that_is_cut_is_an_error_and_not_the_end() {
 fn a_connection_that_the_server_has_ended_is_not_used_again() {
     let ours = Authority::new();
     for versions in [[&TLS12], [&TLS13]] {
-        let (port, connections) = serve(ours.server("localhost", 2999, &versions), Manner::Once);
+        let (port, connections) = serve(ours.server("localhost", TODAY, &versions), Manner::Once);
         let net = door("localhost", port, Some(&ours.pem));
         for n in 1..=3 {
             assert_eq!(call(&net, "hello"), Ok(5), "{n}");
@@ -268,7 +231,7 @@ fn a_connection_that_the_server_has_ended_is_not_used_again() {
 #[test]
 fn many_at_once_all_get_through() {
     let ours = Authority::new();
-    let (port, _) = serve(ours.server("localhost", 2999, &[&TLS13]), Manner::Echo);
+    let (port, _) = serve(ours.server("localhost", TODAY, &[&TLS13]), Manner::Echo);
     let net = door("localhost", port, Some(&ours.pem));
     thread::scope(|scope| {
         for n in 0..64 {

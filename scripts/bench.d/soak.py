@@ -7,7 +7,6 @@ after the warm-up, by least squares, and the database its growth for each thousa
 """
 
 import argparse
-import os
 import pathlib
 import sys
 import time
@@ -71,7 +70,7 @@ def measure(bot, address, elapsed):
         "seconds": elapsed,
         "resident KiB": int(status["VmRSS"].split()[0]),
         "peak KiB": int(status["VmHWM"].split()[0]),
-        "open files": len(os.listdir(f"/proc/{pid}/fd")),
+        "open files": number(page, "process_open_fds"),
         "threads": int(status["Threads"]),
         "WAL KiB": size("svs-bot.db-wal") // 1024,
         "database KiB": size("svs-bot.db") // 1024,

@@ -13,6 +13,7 @@ use crate::config::{self, Config};
 use crate::daemon::clock::{self, Clock};
 use crate::daemon::{self, logging, notify};
 use crate::net::Net;
+use crate::os;
 use crate::secret_hash;
 use crate::store::Store;
 use crate::sync::Outside;
@@ -37,19 +38,23 @@ pub fn version_line() -> String {
 /// # Errors
 /// What to tell the operator, with the exit code.
 pub fn run(command: &Command) -> Outcome {
+    // Before the first secret is read.
+    let dumps = os::forbid_core_dumps().err();
     let environment = Environment::real();
     let env = &environment;
     let mut out = io::stdout();
     let mut err = io::stderr();
     match command {
-        Command::Run(args) => daemon(&args.env_file, &args.data_dir, args.dry_run, false, env),
+        Command::Run(args) => {
+            daemon(&args.env_file, &args.data_dir, args.dry_run, false, env, dumps)
+        }
         Command::Demo(args) => play(args, env),
         Command::Init(args) => setup::init(args, env),
         Command::Env(args) => env::run(args, env, &mut out, &mut err),
         Command::Status(args) => {
             show_status(args, &load(&args.env_file, &args.data_dir, env)?, &mut out)
         }
-        Command::Check(args) => look(args, env, &mut out),
+        Command::Check(args) => look(args, env, dumps, &mut out),
         Command::Keys(args) => {
             let fresh = secret_hash::random_bytes().map_err(|_| no_randomness())?;
             keys::run(args, &load(&args.env_file, &args.data_dir, env)?, &mut out, &fresh, now())
@@ -67,7 +72,7 @@ pub fn run(command: &Command) -> Outcome {
                 Some(code) => Ok(code),
                 // Nobody runs: what is stored is answered and sent right here.
                 None => {
-                    let code = daemon(&args.env_file, &args.data_dir, false, true, env)?;
+                    let code = daemon(&args.env_file, &args.data_dir, false, true, env, dumps)?;
                     drain::finished(args, &place, &mut out)?;
                     Ok(code)
                 }
@@ -152,7 +157,12 @@ fn with_supabase(place: &Place, work: &mut dyn FnMut(&mut Outside<'_>) -> Outcom
     outcome
 }
 
-fn look(args: &cli::Check, environment: &Environment, out: &mut dyn Write) -> Outcome {
+fn look(
+    args: &cli::Check,
+    environment: &Environment,
+    dumps: Option<String>,
+    out: &mut dyn Write,
+) -> Outcome {
     let loaded = match config::load(args.env_file.as_deref(), args.data_dir.as_deref(), environment)
     {
         Ok(loaded) => loaded,
@@ -163,7 +173,8 @@ fn look(args: &cli::Check, environment: &Environment, out: &mut dyn Write) -> Ou
     };
     let place =
         Place { config: loaded.config, data_dir: loaded.data_dir, env_file: loaded.env_file };
-    let local = check::gather(&place, loaded.warnings, now(), clock::system_ms());
+    let mut local = check::gather(&place, loaded.warnings, now(), clock::system_ms());
+    local.dumps_refused = dumps;
     let net = Net::new(&place.config).map_err(Failure::usage)?;
     let mut ways = check::Ways {
         telegram: &mut |request| net.telegram(request, CHECK_REPLY_BYTES_MAX),
@@ -284,10 +295,14 @@ fn daemon(
     dry_run: bool,
     drain: bool,
     environment: &Environment,
+    dumps: Option<String>,
 ) -> Outcome {
     let place = load(env_file, data_dir, environment)?;
     let log = start_log(&place.config, environment)?;
     log.catch_panics();
+    if let Some(why) = dumps {
+        log::warn!(target: "dumps.allowed", "a crash may write secrets to disk: {why}: see `svs-bot check`");
+    }
     let (env_file, data_dir) = (env_file.clone(), data_dir.clone());
     daemon::run(daemon::Start {
         config: place.config,
@@ -324,7 +339,7 @@ fn show_status(args: &cli::Status, place: &Place, out: &mut dyn Write) -> Outcom
             ControlFlow::Continue(())
         },
         is_terminal: io::stdout().is_terminal(),
-        size: &|| crate::os::terminal_size(&io::stdout()),
+        size: &|| os::terminal_size(&io::stdout()),
     };
     status::run(args, place, &ways, out)
 }

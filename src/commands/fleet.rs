@@ -2,6 +2,9 @@
 //! item of `check`.
 //! May not: write there; show what could move a terminal's cursor.
 
+#[cfg(feature = "redis")]
+mod bots;
+
 use super::{EXIT_FAILED, Failure, Place};
 use crate::daemon::clock;
 use crate::daemon::quoting::plain;
@@ -26,7 +29,23 @@ pub fn text(place: &Place, as_json: bool) -> Result<String, Failure> {
     let alone = || failed("SHARED_LEDGER: not set: this box is on its own".to_owned());
     let all = boxes(place).ok_or_else(alone)?.map_err(failed)?.unwrap_or_default();
     let all: Vec<Said> = all.iter().map(|(id, said)| read(id, said)).collect();
-    Ok(if as_json { in_json(&all) } else { in_words(&all) })
+    #[cfg(feature = "redis")]
+    let bots = bots::read(place, &all).map_err(failed)?;
+    if !as_json {
+        #[cfg_attr(
+            not(feature = "redis"),
+            expect(unused_mut, reason = "only Redis has more to tell")
+        )]
+        let mut out = in_words(&all);
+        #[cfg(feature = "redis")]
+        bots::in_words(&mut out, &bots);
+        return Ok(out);
+    }
+    let mut out = in_json(&all);
+    #[cfg(feature = "redis")]
+    bots::in_json(&mut out, &bots);
+    out.push_str("}\n");
+    Ok(out)
 }
 
 /// How many boxes share the keys, for `check`; the inner `None` where nobody has begun.
@@ -76,6 +95,7 @@ fn in_words(all: &[Said]) -> String {
     out
 }
 
+/// Without the brace at its end.
 fn in_json(all: &[Said]) -> String {
     let mut out = "{\"boxes\":[".to_owned();
     for (at, said) in all.iter().enumerate() {
@@ -88,6 +108,6 @@ fn in_json(all: &[Said]) -> String {
         }
         let _ = write!(out, "\"counted\":{counted},\"held\":{held},\"alone\":{alone}}}");
     }
-    out.push_str("]}\n");
+    out.push(']');
     out
 }

@@ -71,7 +71,8 @@ fn memory_of_daemon(place: &Place, status: &Status) -> String {
         return "not running: no memory\n".to_owned();
     };
     let own = memory::Own::default();
-    memory::report(&process::read(Some(pid)), &memory::Parts::read(Some(pid)), &own, status)
+    let parts = memory::Parts::read(Some(pid));
+    memory::report(&process::read(Some(pid)), parts.as_ref(), &own, status)
 }
 
 /// The picture drawn over the last one, line by line, so that nothing flickers; what does not fit is left out,

@@ -4,7 +4,9 @@
 use crate::engine::live::Pace;
 use crate::store::outbox::Sending;
 use crate::types::model::{ModelFailure, Reply};
-use crate::types::{ChatId, Incoming, Lane, Media, MessageId, Role, Secret, UpdateId, User};
+use crate::types::{
+    ChatId, Incoming, Lane, Media, MessageId, Role, Secret, UpdateId, User, UserId,
+};
 use crate::wire::telegram::{TelegramError, WebhookInfo};
 use crate::wire::{NetError, Request, Response};
 use std::sync::Arc;
@@ -155,8 +157,8 @@ pub struct Changes {
 pub enum Purpose {
     /// The typing action in this lane.
     Typing(Lane),
-    /// Answering a pressed button.
-    Callback,
+    /// Answering a button that this person pressed.
+    Callback(UserId),
     /// The menu of commands.
     Commands,
     /// Telling the server to stop calling a webhook.

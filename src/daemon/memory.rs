@@ -27,13 +27,13 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of this process, or of another one of the same user; zeros where Linux does not say.
-    pub fn read(pid: Option<u32>) -> Self {
+    /// Of this process, or of another one; of a running bot root alone may know.
+    pub fn read(pid: Option<u32>) -> Option<Self> {
         let dir =
             pid.map_or_else(|| PathBuf::from("/proc/self"), |pid| format!("/proc/{pid}").into());
-        let maps = fs::read_to_string(dir.join("smaps")).unwrap_or_default();
+        let maps = fs::read_to_string(dir.join("smaps")).ok()?;
         let program = fs::read_link(dir.join("exe")).unwrap_or_default();
-        parse(&maps, &program.to_string_lossy())
+        Some(parse(&maps, &program.to_string_lossy()))
     }
 
     /// Of them all.
@@ -106,27 +106,39 @@ pub struct Own {
 }
 
 /// Lines of `name bytes what`; the parts add up to the resident size.
-pub fn report(process: &Process, parts: &Parts, own: &Own, status: &Status) -> String {
+pub fn report(process: &Process, parts: Option<&Parts>, own: &Own, status: &Status) -> String {
     let mut out = String::new();
     let mut line = |name: &str, bytes: Option<u64>, what: &str| {
         let bytes = bytes.map_or_else(|| "unknown".to_owned(), |bytes| bytes.to_string());
         let _ = writeln!(out, "{name:<20} {bytes:>12}  {what}");
     };
-    line("resident", process.resident_bytes, "all of the following five");
-    line("  program", Some(parts.program_bytes), "pages of the binary; the kernel can drop most");
-    line("  heap", Some(parts.heap_bytes), "the allocator, small pieces");
-    line("  anonymous", Some(parts.anonymous_bytes), "the allocator, large pieces");
-    line("  stacks", Some(parts.stack_bytes), "touched pages of every thread's stack");
-    line("  files", Some(parts.file_bytes), "mapped files: the index of the write-ahead log");
-    let in_allocator = parts.heap_bytes + parts.anonymous_bytes;
-    line("allocator", Some(in_allocator), "heap and anonymous of above, of which");
+    let what = match parts {
+        Some(_) => "all of the following five",
+        None => "its parts are for root to see, and on the page /debug/memory",
+    };
+    line("resident", process.resident_bytes, what);
+    line(
+        "  program",
+        parts.map(|it| it.program_bytes),
+        "pages of the binary; the kernel can drop most",
+    );
+    line("  heap", parts.map(|it| it.heap_bytes), "the allocator, small pieces");
+    line("  anonymous", parts.map(|it| it.anonymous_bytes), "the allocator, large pieces");
+    line("  stacks", parts.map(|it| it.stack_bytes), "touched pages of every thread's stack");
+    line(
+        "  files",
+        parts.map(|it| it.file_bytes),
+        "mapped files: the index of the write-ahead log",
+    );
+    let in_allocator = parts.map(|it| it.heap_bytes + it.anonymous_bytes);
+    line("allocator", in_allocator, "heap and anonymous of above, of which");
     line("  handed out", own.allocated_bytes, "musl's allocator keeps no count of it");
     let sqlite = status.sqlite;
     line("  sqlite", sqlite.map(|it| it.used_bytes), "all connections, by SQLite's own count");
     line("    page cache", sqlite.map(|it| it.cache_bytes), "pages of the database");
     line("    schema", sqlite.map(|it| it.schema_bytes), "tables and indexes, parsed");
     line("    statements", sqlite.map(|it| it.statements_bytes), "prepared, kept for the next use");
-    let rest = sqlite.map(|it| in_allocator.saturating_sub(it.used_bytes));
+    let rest = sqlite.zip(in_allocator).map(|(it, all)| all.saturating_sub(it.used_bytes));
     line(
         "  everything else",
         rest,
@@ -182,7 +194,8 @@ mod tests {
 
     #[test]
     fn the_parts_of_this_process_add_up_to_within_a_tenth() {
-        let (parts, resident) = (Parts::read(None), process::read(None).resident_bytes.unwrap());
+        let (parts, resident) =
+            (Parts::read(None).unwrap(), process::read(None).resident_bytes.unwrap());
         let (sum, tenth) = (parts.sum(), resident / 10);
         assert!(sum.abs_diff(resident) <= tenth, "{parts:?} {sum} of {resident}");
         assert!(parts.program_bytes > 0 && parts.stack_bytes > 0);

@@ -30,6 +30,7 @@ pub(super) enum Script {
     Report,
     Push,
     Tick,
+    Shares,
     Keep,
     Load,
     Meet,
@@ -37,13 +38,14 @@ pub(super) enum Script {
 }
 
 impl Script {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Reserve,
         Self::Settle,
         Self::Beat,
         Self::Report,
         Self::Push,
         Self::Tick,
+        Self::Shares,
         Self::Keep,
         Self::Load,
         Self::Meet,
@@ -58,6 +60,7 @@ impl Script {
             Self::Report => include_str!("report.lua"),
             Self::Push => include_str!("push.lua"),
             Self::Tick => include_str!("tick.lua"),
+            Self::Shares => include_str!("shares.lua"),
             Self::Keep => include_str!("keep.lua"),
             Self::Load => include_str!("load.lua"),
             Self::Meet => include_str!("meet.lua"),

@@ -5,9 +5,11 @@
 mod door;
 mod place;
 pub mod relay;
+mod shares;
 
 pub use crate::engine::fleet::{Beat, Ticket, Verdict, View};
 pub use door::PREFIX;
+pub use shares::{Share, shares};
 
 use crate::engine::fleet::{Ask, Known, News, Standing, Use, alone};
 use crate::types::model::FleetHeld as Held;

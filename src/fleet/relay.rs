@@ -386,8 +386,7 @@ impl Relay {
     }
 
     fn prefix(&self) -> String {
-        // All of a bot is in one slot of a cluster; Telegram takes some thirty messages a second of one bot.
-        format!("{PREFIX}{{{}}}:", self.bot)
+        prefix(&self.bot)
     }
 
     fn key(&self, name: &str) -> String {
@@ -395,7 +394,7 @@ impl Relay {
     }
 
     fn stream(&self, part: usize) -> String {
-        format!("{}updates:{part}", self.prefix())
+        stream_key(&self.bot, part)
     }
 
     fn call(
@@ -406,10 +405,7 @@ impl Relay {
     ) -> Result<Vec<Item>, String> {
         let mut door = match self.door.take() {
             Some(door) => door,
-            None => {
-                let home = format!("{}leases", self.prefix());
-                Door::open(&self.url, self.roots.as_deref(), &home)?
-            }
+            None => Door::open(&self.url, self.roots.as_deref(), &leases_key(&self.bot))?,
         };
         self.view.commands += 1;
         let reply = door.run_script(script, keys, arguments);
@@ -419,6 +415,22 @@ impl Relay {
         }
         reply
     }
+}
+
+/// What the keys of a bot begin with: all of it is in one slot of a cluster; Telegram takes some thirty messages a second of
+/// one bot.
+fn prefix(bot: &str) -> String {
+    format!("{PREFIX}{{{bot}}}:")
+}
+
+/// The key of a partition's stream.
+pub(super) fn stream_key(bot: &str, part: usize) -> String {
+    format!("{}updates:{part}", prefix(bot))
+}
+
+/// The key of who has which partition.
+pub(super) fn leases_key(bot: &str) -> String {
+    format!("{}leases", prefix(bot))
 }
 
 impl Part {

@@ -388,6 +388,17 @@ fn tls_error(error: &rustls::Error) -> NetError {
         ) => format!(
             "TLS refused: no root that is trusted here has signed the certificate ({why:?})"
         ),
+        // Without the hour of the look: the same trouble must read the same the next time.
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => "TLS refused: the other side's certificate has expired, or the clock here is wrong"
+            .to_owned(),
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => {
+            "TLS refused: the other side's certificate is not valid yet, or the clock here is wrong"
+                .to_owned()
+        }
         // rustls names certificate faults in words of its own that hold no URL and no secret.
         other => format!("TLS refused: {other}"),
     };

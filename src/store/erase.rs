@@ -78,6 +78,19 @@ pub fn is_forgotten(db: &Connection, user: UserId, since_ms: UnixMs) -> Result<b
         .query_row(params![user.0, since_ms], |row| row.get(0))?)
 }
 
+/// Whether nothing of this person was taken in since they asked to be forgotten: asked again and again, it costs one look.
+///
+/// # Errors
+/// As SQLite says.
+pub fn is_all_forgotten(db: &Connection, user: UserId) -> Result<bool> {
+    Ok(db
+        .prepare_cached(
+            "SELECT EXISTS
+               (SELECT 1 FROM person WHERE user_id = ?1 AND forgotten_ms > 0 AND forgotten_ms >= last_ms)",
+        )?
+        .query_row([user.0], |row| row.get(0))?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

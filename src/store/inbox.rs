@@ -393,6 +393,19 @@ pub fn pending_of(db: &Connection, user: UserId, limit: u32) -> Result<u32> {
         .query_row(params![user.0, limit], |row| row.get(0))?)
 }
 
+/// The same of this chat, in all its topics.
+///
+/// # Errors
+/// As SQLite says.
+pub fn pending_in(db: &Connection, chat: ChatId, limit: u32) -> Result<u32> {
+    Ok(db
+        .prepare_cached(
+            "SELECT count(*) FROM (SELECT 1 FROM inbox
+              WHERE chat_id = ?1 AND state IN (1, 2) LIMIT ?2)",
+        )?
+        .query_row(params![chat.0, limit], |row| row.get(0))?)
+}
+
 /// The last waiting question of this lane, when it is this person's: what a further message may join.
 ///
 /// # Errors

@@ -378,6 +378,19 @@ pub fn waits(db: &Connection, chat: ChatId) -> Result<bool> {
         .query_row([chat.0], |row| row.get(0))?)
 }
 
+/// How many rows wait in this chat that answer no question; more than `max` are not counted.
+///
+/// # Errors
+/// As SQLite says.
+pub fn notices(db: &Connection, chat: ChatId, max: u32) -> Result<u32> {
+    Ok(db
+        .prepare_cached(
+            "SELECT count(*) FROM
+               (SELECT 1 FROM outbox WHERE chat_id = ?1 AND inbox_id = 0 LIMIT ?2)",
+        )?
+        .query_row(params![chat.0, max], |row| row.get(0))?)
+}
+
 /// How many rows are unsent, those in flight included.
 ///
 /// # Errors

@@ -43,6 +43,11 @@ pub(crate) struct World {
     http: String,
 }
 
+/// The user of this test.
+pub(crate) fn own_user() -> u32 {
+    std::os::unix::fs::MetadataExt::uid(&fs::metadata("/proc/self").unwrap())
+}
+
 /// Keys only those of [`World`]'s settings; no limits.
 pub(crate) fn gemini_options() -> gemini::Options {
     gemini::Options {
@@ -197,6 +202,19 @@ impl World {
     /// The memory that the process holds now, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.kib("VmRSS:")
+    }
+
+    /// How many files and connections the process has open.
+    pub(crate) fn open_files(&self) -> usize {
+        // Root alone may look into the process from outside.
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or_else(
+            |_| {
+                let page = self.page("/metrics").1;
+                let line = page.lines().find_map(|line| line.strip_prefix("process_open_fds "));
+                line.unwrap().parse().unwrap()
+            },
+            Iterator::count,
+        )
     }
 
     fn kib(&self, name: &str) -> u64 {

@@ -8,6 +8,7 @@ use crate::world::{QUEUE_MAX, USER_QUEUE_MAX, VIP_SLOTS, WORKERS};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use svs_bot::daemon::core::Core;
 use svs_bot::daemon::event::{AskJob, Event};
+use svs_bot::store::inbox::REMEMBER_MS;
 use svs_bot::store::outbox::{Kind, Sending};
 use svs_bot::types::{MINUTE_MS, Now};
 
@@ -49,6 +50,8 @@ pub struct Witness {
     /// By the row of the inbox.
     questions: BTreeMap<i64, Question>,
     last_row: i64,
+    /// Which row an update became, so that a repeated delivery is seen to become no second one.
+    taken: BTreeMap<i64, i64>,
     asking: BTreeMap<i64, (String, String)>,
     /// Sends under way: the row of the outbox, and whether it was shown.
     sending: BTreeMap<i64, (i64, bool)>,
@@ -83,6 +86,16 @@ impl Witness {
     pub fn asks(&mut self, job: &AskJob) -> Result<(), String> {
         let project = job.key.expose().split('-').nth(2).unwrap_or_default().to_owned();
         *self.dispatched.entry((project.clone(), job.model.clone())).or_default() += 1;
+        for media in &job.media {
+            let of = media.file_id.trim_start_matches('f').split('-').next().unwrap_or_default();
+            // Late parts of an album have no caption of their own.
+            if job.text.contains("what is q") && !job.text.contains(&format!("q{of}q")) {
+                return Err(format!(
+                    "question {} has somebody else's file {}",
+                    job.inbox, media.file_id
+                ));
+            }
+        }
         // The turn that took it in may be the one that asks.
         let question = self.questions.entry(job.inbox).or_insert_with(Question::fresh);
         question.asks += 1;
@@ -244,6 +257,7 @@ impl Witness {
                 *counted -= 1;
             }
         }
+        self.taken.retain(|_, row| *row <= newest);
         self.registered.retain(|_, counted| *counted > 0);
         self.last_row = self.last_row.min(newest);
         self.answered_upto.values_mut().for_each(|upto| *upto = (*upto).min(newest));
@@ -314,7 +328,7 @@ impl Witness {
         self.clock_ms = Some((first.min(now.unix_ms), last.max(now.unix_ms)));
         self.take_new_questions(core)?;
         let in_hand: BTreeMap<&str, usize> = core.in_hand().into_iter().collect();
-        for (name, most) in [("asking", WORKERS), ("sending", 8), ("calls", 9)] {
+        for (name, most) in [("asking", WORKERS), ("sending", 8), ("calls", 9), ("presses", 8)] {
             self.checks += 1;
             if in_hand[name] > most {
                 return Err(format!("{name}: {} in hand, at most {most}", in_hand[name]));
@@ -372,6 +386,11 @@ impl Witness {
             self.last_row = row;
             if chat == 0 {
                 continue;
+            }
+            // A clock that leaps by days makes the bot forget what it has taken.
+            let leapt = self.clock_ms.is_some_and(|(first, last)| last - first > REMEMBER_MS / 2);
+            if self.taken.insert(update, row).is_some() && !leapt {
+                return Err(format!("update {update} is taken up twice, again as {row}"));
             }
             self.accepted += 1;
             let question = self.questions.entry(row).or_insert_with(Question::fresh);

@@ -55,6 +55,24 @@ fn a_world_with_every_fault_loses_nothing() {
     }
 }
 
+#[test]
+fn deliveries_that_are_lost_repeated_and_out_of_order_lose_nothing() {
+    let few = [Fault::Kill, Fault::Stop, Fault::TelegramLost, Fault::TelegramConflict];
+    holds(Plan::of_seed(201, 2).by(true, false).only(&few));
+    for seed in 202..205 {
+        holds(Plan::of_seed(seed, 3).by(true, true));
+    }
+}
+
+#[test]
+fn files_that_are_gone_too_large_or_cut_lose_nothing() {
+    let report = holds(Plan::of_seed(301, 2).by(false, true).only(&[Fault::Files, Fault::Kill]));
+    assert!(report.faults.contains_key(&Fault::Files), "{report:?}");
+    for seed in 302..304 {
+        holds(Plan::of_seed(seed, 3).by(false, true));
+    }
+}
+
 /// Seeds that once broke a promise, with what they found.
 #[test]
 fn worlds_that_once_broke_a_promise_hold() {

@@ -63,6 +63,41 @@ pub fn write(dice: &mut Dice, telegram: &mut Telegram, chats: u32, at_s: i64) ->
     Wrote { update, chat, user, token, keyword }
 }
 
+/// Somebody sends a picture, or an album of a few; now and then one that is larger than allowed.
+pub fn show(dice: &mut Dice, telegram: &mut Telegram, chats: u32, at_s: i64) -> Vec<Wrote> {
+    let place = i64::try_from(dice.below(u64::from(chats))).unwrap_or(0);
+    let group = place % 5 == 4;
+    let user = if group { 1 + i64::try_from(dice.below(12)).unwrap_or(0) } else { 1 + place };
+    let chat = if group { -1_000_000_000_000 - place } else { user };
+    let chat_kind = if group { "supergroup" } else { "private" };
+    let parts = if dice.per_mille(300) { dice.span(2, 4) } else { 1 };
+    let first = telegram.message_id();
+    let token = format!("q{first}q");
+    let mut all = Vec::new();
+    for part in 0..parts {
+        let message = if part == 0 { first } else { telegram.message_id() };
+        let size = if dice.per_mille(50) { 900_000_000 } else { dice.span(1, 900_000) };
+        let album =
+            if parts > 1 { format!("\"media_group_id\":\"a{first}\",") } else { String::new() };
+        let keyword = group && part == 0;
+        let call = if keyword { "simbot " } else { "" };
+        let caption = if part == 0 {
+            format!(",\"caption\":\"{call}what is {token}\"")
+        } else {
+            String::new()
+        };
+        let body = format!(
+            "\"message\":{{\"message_id\":{message},\"date\":{at_s},{album}\
+             \"from\":{{\"id\":{user},\"is_bot\":false,\"first_name\":\"P{user}\",\"username\":\"p{user}\",\"language_code\":\"en\"}},\
+             \"chat\":{{\"id\":{chat},\"type\":\"{chat_kind}\",\"title\":\"c\"}},\
+             \"photo\":[{{\"file_id\":\"f{first}-{part}\",\"file_unique_id\":\"u{message}\",\"width\":9,\"height\":9,\"file_size\":{size}}}]{caption}}}"
+        );
+        let update = telegram.happens(&body);
+        all.push(Wrote { update, chat, user, token: token.clone(), keyword });
+    }
+    all
+}
+
 fn command(name: &str, extra: &mut String) -> String {
     *extra = format!(
         ",\"entities\":[{{\"type\":\"bot_command\",\"offset\":0,\"length\":{}}}]",

@@ -43,10 +43,12 @@ pub enum Fault {
     Clock,
     /// Somebody is to be forgotten, by the command beside the daemon.
     Forget,
+    /// Telegram has no file, too much of one, or breaks off in its middle.
+    Files,
 }
 
 impl Fault {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Kill,
         Self::Stop,
         Self::Power,
@@ -66,6 +68,7 @@ impl Fault {
         Self::SupabaseAway,
         Self::Clock,
         Self::Forget,
+        Self::Files,
     ];
 
     pub fn bit(self) -> u32 {
@@ -85,6 +88,10 @@ pub struct Plan {
     pub updates_max: u32,
     /// The faults that may happen, as bits.
     pub faults: u32,
+    /// Updates are delivered instead of polled: in any order, some again.
+    pub webhook: bool,
+    /// People send pictures and albums as well.
+    pub files: bool,
 }
 
 impl Plan {
@@ -94,7 +101,13 @@ impl Plan {
         let chats = [3, 20, 200, 2_000][dice.below(4) as usize];
         let updates_max =
             40 * u32::try_from(hours).unwrap_or(1).max(1) * (1 + dice.below(4) as u32);
-        Self { seed, hours, chats, updates_max, faults: u32::MAX }
+        Self { seed, hours, chats, updates_max, faults: u32::MAX, webhook: false, files: false }
+    }
+
+    /// The same people by another way in, with files.
+    pub fn by(mut self, webhook: bool, files: bool) -> Self {
+        (self.webhook, self.files) = (webhook, files);
+        self
     }
 
     pub fn without(mut self, fault: Fault) -> Self {

@@ -3,6 +3,7 @@
 
 mod services;
 mod troubles;
+mod ways;
 
 use crate::check::Witness;
 use crate::disk;
@@ -63,6 +64,12 @@ pub enum Item {
     },
     AskArrives(u32, Box<AskJob>),
     SyncArrives(u32, Box<Request>),
+    /// Telegram tries to deliver this update.
+    Deliver(i64),
+    /// Nobody has answered this delivery.
+    DeliveryEnds(u64),
+    /// An update comes once more although it was taken.
+    Repeat(String),
     Trouble(Fault),
     TroubleEnds(Fault),
 }
@@ -72,6 +79,9 @@ pub struct World {
     pub dice: Dice,
     /// Of its own, so that worlds are the same as before anybody was forgotten.
     forgets: Dice,
+    /// The same for deliveries and files.
+    ways: Dice,
+    hook: ways::Hook,
     pub now_ms: i64,
     start_ms: i64,
     items: BTreeMap<(i64, u64), Item>,
@@ -107,7 +117,8 @@ impl World {
         let starts = [1_793_491_200_000, 1_805_000_400_000, 1_798_700_000_000, 1_800_000_000_000];
         let start_ms = dice.pick(&starts) - dice.span(0, 2 * HOUR_MS);
         let dir = disk::scratch(plan.seed);
-        let config = config(&mut dice);
+        let mut config = config(&mut dice);
+        config.webhook = plan.webhook.then(ways::webhook);
         let mut world = Self {
             now_ms: start_ms,
             start_ms,
@@ -134,6 +145,8 @@ impl World {
             trace: 0xcbf2_9ce4_8422_2325,
             updates: 0,
             forgets: Dice::new(plan.seed ^ 0xf0_9e75),
+            ways: Dice::new(plan.seed ^ 0x3a75),
+            hook: ways::Hook::default(),
             plan,
             dice,
         };
@@ -267,6 +280,7 @@ impl World {
                 let taken = before - self.events.len();
                 self.note(taken as u64);
                 self.witness.committed(self.now_ms);
+                self.delivered(&turn.answers)?;
                 // One turn may not ask for more than it can be in the middle of.
                 for job in turn.jobs {
                     self.dispatch(job)?;
@@ -283,6 +297,7 @@ impl World {
                 self.refused += 1;
                 self.wake_ms = self.now_ms + (100 << self.refused.min(10)).min(10_000);
                 self.note(77);
+                self.refuse_deliveries();
                 if self.healed && self.refused > 50 {
                     return Err(format!("the database refuses though nothing is wrong: {error}"));
                 }
@@ -334,9 +349,7 @@ impl World {
             Job::RemoveWebhook => {
                 self.back(out_ms, Event::Ready(SetupResult::WebhookGone(Ok(true))));
             }
-            Job::SetWebhook { .. } | Job::WebhookInfo => {
-                return Err("a simulated bot polls and sets no webhook".to_owned());
-            }
+            job @ (Job::SetWebhook { .. } | Job::WebhookInfo) => self.hook_asked(&job, out_ms)?,
             Job::Sync(request) => {
                 self.note(4);
                 self.at(out_ms, Item::SyncArrives(life, Box::new(request)));
@@ -388,31 +401,13 @@ impl World {
             }
             Item::AskArrives(life, job) => self.ask_arrives(life, &job),
             Item::SyncArrives(life, request) => self.sync_arrives(life, &request),
+            Item::Deliver(update) => self.deliver(update),
+            Item::DeliveryEnds(ticket) => self.delivery_ends(ticket),
+            Item::Repeat(text) => self.push(&text, 0),
             Item::Trouble(fault) => self.trouble(fault)?,
             Item::TroubleEnds(fault) => self.trouble_ends(fault)?,
         }
         Ok(())
-    }
-
-    fn somebody_writes(&mut self) {
-        if self.healed || self.updates >= self.plan.updates_max {
-            return;
-        }
-        // Now and then many at once.
-        let burst = if self.dice.per_mille(30) { self.dice.span(5, 60) } else { 1 };
-        for _ in 0..burst {
-            let at_s = self.now_ms / SECOND_MS;
-            let wrote = people::write(&mut self.dice, &mut self.telegram, self.plan.chats, at_s);
-            self.note(wrote.update.unsigned_abs());
-            self.witness.wrote(wrote);
-            self.updates += 1;
-        }
-        if self.telegram.poll.is_some() {
-            self.answer_poll();
-        }
-        let mean_ms = self.plan.hours * HOUR_MS / i64::from(self.plan.updates_max.max(1));
-        let after_ms = self.dice.span(0, 2 * mean_ms);
-        self.at(after_ms, Item::Writes);
     }
 }
 

@@ -64,6 +64,8 @@ pub struct Local {
     pub quota: Vec<QuotaLine>,
     /// Whether the webhook's own certificate and key can be used, where they are set.
     pub certificate: Option<Result<(), String>>,
+    /// Why a crash of this program may write its memory to disk.
+    pub dumps_refused: Option<String>,
     /// Enabled units.
     pub units: Vec<Unit>,
 }
@@ -82,6 +84,14 @@ pub(super) fn items(place: &Place, local: &Local) -> Vec<Item> {
     items.extend(database(local));
     items.push(disk(local.disk));
     items.push(clock(local));
+    items.push(match &local.dumps_refused {
+        None => Item::ok("core dumps", "none is written, wherever this program crashes"),
+        Some(why) => Item::warn(
+            "core dumps",
+            format!("they cannot be forbidden, and secrets would be in them: {why}"),
+            "permit `prctl` and `prlimit64` where calls are filtered, and set LimitCORE=0 there",
+        ),
+    });
     items.push(daemon(local));
     items.push(poller(local));
     items.extend(quotas(&local.quota));

@@ -118,7 +118,12 @@ fn a_healthy_bot_is_all_ok() {
 #[test]
 fn what_trips_people_on_their_own_machine_is_named() {
     type Change = fn(&mut Local);
-    let cases: [(Change, u8, &str); 18] = [
+    let cases: [(Change, u8, &str); 19] = [
+        (
+            |at| at.dumps_refused = Some("PR_SET_DUMPABLE: not permitted".into()),
+            0,
+            "be in them: PR_SET_DUMPABLE: not permitted -> permit `prctl` and `prlimit64`",
+        ),
         (|at| at.quota = vec![quota(3, Some(0))], 0, "warn quota pro project p: none at all"),
         (
             |at| at.quota = vec![quota(18, Some(18)), quota(17, Some(18)), quota(9, None)],

@@ -16,14 +16,20 @@ use crate::store::inbox::{self, Queued};
 use crate::store::outbox::{self, Kind, Outgoing};
 use crate::store::people;
 use crate::types::{
-    ChatId, ChatKind, IncomingBody, Lane, Lang, Message, MessageId, Now, Role, SECOND_MS, User,
-    UserId,
+    ChatId, ChatKind, IncomingBody, Lane, Lang, MINUTE_MS, Message, MessageId, Now, Role,
+    SECOND_MS, User, UserId,
 };
 
 /// Characters of one question; Telegram's own limit is 4096, a hostile server's is not.
 const QUESTION_CHARS_MAX: usize = 65_536;
 /// How long the first part of an album waits for the others.
 const ALBUM_WAIT_MS: i64 = SECOND_MS;
+/// Rows of the bot's own words that may wait in one chat: who asks for more while they do is not answered with more.
+pub(super) const OWN_WORDS_MAX: u32 = 6;
+/// So many messages with a secret wait to be removed from one chat.
+const REMOVALS_MAX: u32 = 60;
+/// Who has to be slowed down is told so this rarely.
+const SLOW_DOWN_EVERY_MS: i64 = 60 * MINUTE_MS;
 /// Files of one album (Telegram's own limit).
 const ALBUM_FILES_MAX: usize = 10;
 
@@ -148,6 +154,7 @@ impl State {
         match session::decide(&self.policy, &facts, setting.message, trigger, now) {
             Decision::Ignore => Ok(()),
             Decision::Knock => self.knock(db, setting, now),
+            Decision::Refuse(_) if self.slows_down(db, setting, now)? => Ok(()),
             Decision::Refuse(refusal) => {
                 step.counts.push(Count::Answer(setting.role, AnswerOutcome::Refused));
                 people::set_refused(db, setting.user.id, now.unix_ms)?;
@@ -196,6 +203,12 @@ impl State {
         } else {
             None
         };
+        // One group takes half of the queue at most: whoever has sent it a crowd, others are served.
+        let (mut pending, share) = (self.live.pending, self.policy.queue_max.div_ceil(2));
+        if group && pending >= share {
+            let theirs = inbox::pending_in(db, setting.lane.chat, share)?;
+            pending = if theirs < share { pending } else { pending.max(self.policy.queue_max) };
+        }
         Ok(Facts {
             role: setting.role,
             refused_ms: setting.refused_ms,
@@ -205,7 +218,7 @@ impl State {
                 last_ms: session.last_ms,
             }),
             slots,
-            pending: self.live.pending,
+            pending,
             pending_of_user: inbox::pending_of(db, setting.user.id, self.policy.user_queue_max)?,
             joinable,
         })
@@ -326,14 +339,37 @@ impl State {
     /// Something shaped like a key was written into the chat: it is never stored, the message goes
     /// where the bot may remove it, and the person is told to replace the key.
     fn secret_in_chat(&self, db: &Db, setting: &Setting<'_>, now: Now) -> Result<()> {
+        let waiting = outbox::notices(db, setting.lane.chat, REMOVALS_MAX)?;
+        if waiting >= REMOVALS_MAX {
+            return Ok(());
+        }
         let remove = Outgoing {
             kind: Kind::Delete,
             message: setting.message.id,
             ..Outgoing::notice(setting.lane, String::new())
         };
         outbox::add(db, &remove, now.unix_ms)?;
+        if waiting >= OWN_WORDS_MAX {
+            return Ok(());
+        }
         let told = Outgoing::notice(setting.lane, speech::say(setting.lang, &Speech::SecretMasked));
         outbox::add(db, &told, now.unix_ms).map(drop)
+    }
+
+    /// Whether so much of the bot's own words waits in this chat already that no more may be added: a flood of
+    /// commands or of what is refused. Where it is one person's chat, they are told once.
+    pub(super) fn slows_down(&self, db: &Db, at: &Setting<'_>, now: Now) -> Result<bool> {
+        let private = at.message.chat_kind == ChatKind::Private;
+        let waiting = outbox::notices(db, at.lane.chat, OWN_WORDS_MAX)?;
+        if waiting + 1 < OWN_WORDS_MAX || private && at.role == Role::Owner {
+            return Ok(false);
+        }
+        let told_lately = at.refused_ms != 0 && at.refused_ms + SLOW_DOWN_EVERY_MS > now.unix_ms;
+        if private && waiting < OWN_WORDS_MAX && !told_lately {
+            people::set_refused(db, at.user.id, now.unix_ms)?;
+            self.say(db, at, &speech::say(at.lang, &Speech::SlowDown), now)?;
+        }
+        Ok(true)
     }
 
     /// When the slot that has been quiet longest falls free, in minutes, rounded up.

@@ -15,6 +15,7 @@ mod keep;
 mod people;
 mod poison;
 mod poll;
+mod press;
 #[cfg(feature = "redis")]
 mod relay;
 mod send;
@@ -151,6 +152,7 @@ pub(crate) struct Live {
     pub(crate) shows: show::Shows,
     pub(crate) sending: BTreeSet<i64>,
     pub(crate) calls: usize,
+    pub(crate) presses: press::Presses,
     pub(crate) pending: u32,
     pub(crate) takes: u64,
     /// Until when nothing can be asked for a class (role's priority × 4 + tier).

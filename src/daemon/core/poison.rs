@@ -90,8 +90,8 @@ fn leave_out(
                 outbox::park(tx, sending.id, chat, why, now.unix_ms)
             })
         }
-        Event::Called { .. } => {
-            live.calls = live.calls.saturating_sub(1);
+        Event::Called { purpose, .. } => {
+            state.call_ended(purpose);
             Ok(())
         }
         Event::Ready(done) => {

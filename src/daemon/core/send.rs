@@ -139,7 +139,8 @@ impl State {
         step: &mut Step,
         now: Now,
     ) -> Result<()> {
-        self.live.calls = self.live.calls.saturating_sub(1);
+        self.call_ended(purpose);
+        self.live.presses.start(step);
         let Err(failure) = result else { return Ok(()) };
         if let SendFailure::Telegram(error) = failure {
             step.counts.push(Count::TelegramError(Some(error.code())));
@@ -160,6 +161,13 @@ impl State {
             meta::set(db, keep::MENU, "")?;
         }
         Ok(())
+    }
+
+    pub(super) fn call_ended(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Callback(user) => self.live.presses.answered(user),
+            _ => self.live.calls = self.live.calls.saturating_sub(1),
+        }
     }
 
     /// Whether a row could be sent at this very moment.

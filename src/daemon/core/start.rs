@@ -87,6 +87,7 @@ impl Core {
                 #[cfg(feature = "redis")]
                 sharing: super::relay::Sharing::default(),
                 calls: 0,
+                presses: super::press::Presses::default(),
                 pending: 0,
                 takes: 0,
                 blocked_until_ms: BTreeMap::new(),
@@ -134,12 +135,13 @@ impl Core {
     }
 
     /// How much is held in memory of what is under way, by name; all zero when nothing is.
-    pub fn in_hand(&self) -> [(&'static str, usize); 4] {
+    pub fn in_hand(&self) -> [(&'static str, usize); 5] {
         let live = &self.state.live;
         [
             ("asking", live.asking.len()),
             ("sending", live.sending.len()),
             ("calls", live.calls),
+            ("presses", live.presses.count()),
             ("tried", live.tried.len()),
         ]
     }

@@ -2,9 +2,9 @@
 //! May not: word anything (speech) or decide who is who (access).
 
 use super::accept::Setting;
-use super::{State, Step, export, words};
+use super::{State, export, words};
 use crate::config;
-use crate::daemon::event::{Changes, Job, Purpose};
+use crate::daemon::event::Changes;
 use crate::engine::access;
 use crate::engine::persona::clean_name;
 use crate::engine::policy::LangChoice;
@@ -12,13 +12,11 @@ use crate::engine::speech::{self, OwnerStatus, Speech};
 use crate::store::Db;
 use crate::store::outbox::{self, Outgoing};
 use crate::store::people::Grant;
-use crate::store::{Result, erase, inbox, people, tell};
+use crate::store::{Result, inbox, people, tell};
 use crate::types::Secret;
 use crate::types::model::ModelFailure;
 use crate::types::status::{KeyLine, KeyState};
-use crate::types::{
-    Callback, ChatKind, DAY_MS, Lane, Lang, MINUTE_MS, Now, Role, TopicId, UnixMs, UserId,
-};
+use crate::types::{ChatKind, DAY_MS, Lang, MINUTE_MS, Now, Role, UnixMs, UserId};
 use crate::wire::telegram;
 
 /// Longest grant: a hundred years is for ever.
@@ -28,8 +26,8 @@ const EXPORT_ROWS_MAX: usize = 500;
 /// Owners who wait for one reading of the settings; more of them hear nothing.
 pub(super) const RELOADERS_MAX: usize = 16;
 /// What `/forget`'s buttons carry.
-const FORGET_YES: &str = "forget:yes";
-const FORGET_NO: &str = "forget:no";
+pub(super) const FORGET_YES: &str = "forget:yes";
+pub(super) const FORGET_NO: &str = "forget:no";
 
 impl State {
     pub(super) fn command(
@@ -50,6 +48,9 @@ impl State {
             return if private { self.knock(db, at, now) } else { Ok(()) };
         }
         if !at.message.is_ordinary || !access::is_allowed_chat(&self.policy, at.message.chat) {
+            return Ok(());
+        }
+        if self.slows_down(db, at, now)? {
             return Ok(());
         }
         let owner = access::may_command(at.message, at.role);
@@ -397,49 +398,6 @@ impl State {
         );
         self.say(db, at, &self.line(at, &Speech::OwnerPaired), now)?;
         Ok(true)
-    }
-
-    /// A pressed button: always answered at once, whatever it was.
-    pub(super) fn callback(
-        &mut self,
-        db: &Db,
-        pressed: &Callback,
-        step: &mut Step,
-        now: Now,
-    ) -> Result<()> {
-        let lang = self.lang_of_code(pressed.from.language_code.as_deref());
-        let granted = people::grant_of(db, pressed.from.id, now.unix_ms)?;
-        let role = access::role_of(&self.policy, pressed.from.id, granted);
-        let own_chat = pressed.chat.0 == pressed.from.id.0;
-        let reply = match pressed.data.as_str() {
-            FORGET_YES if own_chat => {
-                let rows = erase::forget(db, pressed.from.id, now.unix_ms)?;
-                Some(speech::say(lang, &Speech::ForgetDone { rows: rows as u64 }))
-            }
-            FORGET_NO if own_chat => Some(speech::say(lang, &Speech::ForgetCancelled)),
-            data if role == Role::Owner && own_chat => self.let_in(db, data, lang, now)?,
-            _ => None,
-        };
-        // A button of a message that is decided, or of nobody's here.
-        let toast = match reply {
-            Some(_) => String::new(),
-            None => speech::say(lang, &Speech::ButtonOld),
-        };
-        if let Some(text) = reply {
-            let lane = Lane { chat: pressed.chat, topic: TopicId(0) };
-            let what = Outgoing {
-                kind: outbox::Kind::Edit,
-                message: pressed.message,
-                ..Outgoing::notice(lane, text)
-            };
-            outbox::add(db, &what, now.unix_ms)?;
-        }
-        if self.live.calls < super::CALLS_MAX + super::CALLBACKS_MAX {
-            self.live.calls += 1;
-            let request = telegram::answer_callback(&pressed.id, &toast);
-            step.jobs.push(Job::Call { purpose: Purpose::Callback, request });
-        }
-        Ok(())
     }
 }
 

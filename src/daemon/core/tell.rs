@@ -15,6 +15,8 @@ use crate::wire::telegram;
 
 /// Strangers are announced to the owner this rarely, each.
 const KNOCK_EVERY_MS: i64 = DAY_MS;
+/// Notices that may wait for an owner before strangers are announced no more.
+const KNOCKS_MAX: u32 = 20;
 /// What a knock's buttons carry, followed by the id.
 const ALLOW: &str = "allow:";
 const DENY: &str = "deny:";
@@ -32,8 +34,15 @@ impl State {
         if !stranger {
             return Ok(());
         }
+        let owners = self.owners(db, now)?;
+        for owner in &owners {
+            // A crowd at the door: who is not announced may knock again.
+            if outbox::notices(db, ChatId(owner.0), KNOCKS_MAX)? >= KNOCKS_MAX {
+                return Ok(());
+            }
+        }
         people::set_refused(db, at.user.id, now.unix_ms)?;
-        for owner in self.owners(db, now)? {
+        for owner in owners {
             let lang = self.lang_of_person(db, owner)?;
             let labels = [
                 (speech::say(lang, &Speech::KnockAllow), format!("{ALLOW}{}", at.user.id)),

@@ -142,7 +142,7 @@ fn memory_page(shared: &Shared) -> Reply {
         allocated_bytes: crate::os::allocated_bytes(),
         connections_bytes_max: Some(super::BYTES_MAX),
     };
-    Reply::text(200, memory::report(&process::read(None), &parts, &own, &shared.status()))
+    Reply::text(200, memory::report(&process::read(None), parts.as_ref(), &own, &shared.status()))
 }
 
 /// The last status with what the process itself knows now.

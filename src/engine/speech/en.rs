@@ -83,6 +83,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::UserQueueFull { waiting } => format!(
             "You already have {waiting} questions waiting, so I did not take this one. Please send it again once I have answered a few."
         ),
+        Speech::SlowDown => "One thing at a time, please: I answer no more of these until the ones before are sent.".to_owned(),
         Speech::NotAllowedHere { chat } => format!(
             "Sorry, I'm not allowed to chat here. To change that, send this number to the person who runs me: {chat}"
         ),

@@ -128,6 +128,8 @@ pub enum Speech<'a> {
     QueueFull,
     /// Too many of this person's questions wait.
     UserQueueFull { waiting: u32 },
+    /// Too many commands at once.
+    SlowDown,
     /// The chat is not in `ALLOWED_CHAT_IDS`.
     NotAllowedHere { chat: ChatId },
     /// A guest's messages stand alone.

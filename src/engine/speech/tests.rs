@@ -40,6 +40,7 @@ fn all(check: &mut dyn FnMut(&Speech<'_>)) {
         Speech::UnknownCommand,
         Speech::QueueFull,
         Speech::UserQueueFull { waiting: 20 },
+        Speech::SlowDown,
         Speech::NotAllowedHere { chat: ChatId(-100) },
         Speech::GuestNoMemory,
         Speech::WaitForKey { minutes: 3 },

@@ -77,6 +77,7 @@ pub(super) fn say(what: &Speech<'_>) -> String {
         Speech::UserQueueFull { waiting } => {
             format!("你还有 {waiting} 个问题在排队，这条我先不收了。等我答完几个再发吧。")
         }
+        Speech::SlowDown => "请慢一点：前面的回复发完之前，我先不回应更多这样的消息。".to_owned(),
         Speech::NotAllowedHere { chat } => {
             format!("抱歉，我没有获准在这里聊天。如需开通，请把这个编号发给管理我的人：{chat}")
         }

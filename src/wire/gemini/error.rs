@@ -84,6 +84,11 @@ fn without_json(status: u16, retry_after_s: Option<u32>) -> ModelFailure {
             why: format!("gemini: {status}: no answer in time"),
         },
         500.. => ModelFailure::Internal,
+        // Whoever leads elsewhere has not answered, so nothing was spent.
+        300..=399 => ModelFailure::Network {
+            sent: false,
+            why: format!("answers with a redirect ({status}), which is not followed"),
+        },
         // A door that is not Gemini's: whoever stands there, the key is not to blame.
         _ => ModelFailure::Network { sent: true, why: format!("gemini: {status} without JSON") },
     }
@@ -363,11 +368,14 @@ mod tests {
         assert_eq!(classify(503, b"", None), ModelFailure::Overloaded);
         assert_eq!(classify(413, b"<html>", None), ModelFailure::TooLarge);
         for (status, body) in
-            [(401, &b""[..]), (404, b"<html>"), (302, b""), (400, b"[]"), (403, b"{}")]
+            [(401, &b""[..]), (404, b"<html>"), (200, b""), (400, b"[]"), (403, b"{}")]
         {
             let failure = classify(status, body, None);
             assert!(matches!(failure, ModelFailure::Network { sent: true, .. }), "{status}");
         }
+        assert!(
+            matches!(classify(302, b"", None), ModelFailure::Network { sent: false, why } if why.contains("redirect (302)"))
+        );
         // In a stream the status is 200; a code that is none of HTTP's does not count.
         assert_eq!(classify(200, error(503, "x", "").as_bytes(), None), ModelFailure::Overloaded);
         assert_eq!(classify(503, error(14, "x", "").as_bytes(), None), ModelFailure::Overloaded);

@@ -29,6 +29,14 @@ impl Witness {
         if parked != 0 {
             return Err(format!("{parked} rows were set aside"));
         }
+        let files = count(
+            core,
+            "SELECT count(*) FROM inbox_media WHERE inbox_id NOT IN (SELECT id FROM inbox WHERE state IN (1, 2))",
+            &[],
+        )?;
+        if files != 0 {
+            return Err(format!("{files} references to files are left behind"));
+        }
         self.nothing_of_the_forgotten(core)?;
         same_history(core, world)?;
         self.same_registry(core, world)?;

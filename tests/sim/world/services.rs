@@ -139,6 +139,8 @@ impl World {
         }
         let result = if self.away[1] {
             Err(ModelFailure::Network { sent: false, why: "away".to_owned() })
+        } else if let Some(trouble) = self.file_trouble(job) {
+            Err(trouble)
         } else if self.hit(Fault::GeminiError, 60) {
             let said = Gemini::error(&mut self.dice, &job.model);
             gemini::read(&said, &job.model, false, &mut self.dice)

@@ -166,6 +166,7 @@ impl World {
         core::recover(&mut store, now).map_err(|error| error.to_string())?;
         let mut core = Core::with_dice(store, self.config.clone(), false, false, seed, now)
             .map_err(|error| error.to_string())?;
+        core.observe_listener(true);
         // SQLite counts the memory of all worlds of the process together.
         core.measure_by(|_| svs_bot::types::status::SqliteMemory::default());
         Ok(core)
