@@ -184,6 +184,12 @@ pub fn hand_over(db: &Connection, part: usize, now_ms: UnixMs) -> Result<Vec<Ent
     for (row, entry, chat, topic) in rows {
         let lane = Lane { chat: ChatId(chat), topic: TopicId(topic) };
         inbox::finish(db, row, lane, now_ms)?;
+        // Its round is taken again where it is asked.
+        db.prepare_cached(
+            "UPDATE session SET rounds = max(rounds - 1, 0)
+              WHERE id = (SELECT session_id FROM inbox WHERE id = ?1)",
+        )?
+        .execute([row])?;
         unknow(db, row)?;
         left.push((part, entry));
     }

@@ -14,6 +14,8 @@ const NAME_BYTES_MAX: usize = 256;
 const TURNS_MAX: usize = 128;
 /// Which way of writing a session down this is.
 const FORMAT: &str = "1";
+/// Instants went through two clocks: those so close are the same, and then the own session counts, with what is in hand of it.
+const SAME_WITHIN_MS: i64 = 2_000;
 /// Between the fields of a session, and between its rounds; neither is let into a text.
 const FIELD: char = '\u{1f}';
 const ROUND: char = '\u{1e}';
@@ -145,7 +147,7 @@ pub struct Here {
 pub fn goes_on(last_ms: UnixMs, here: Here) -> bool {
     last_ms > here.alive_ms
         && last_ms > here.forgotten_ms
-        && here.own_last_ms.is_none_or(|own_ms| last_ms > own_ms)
+        && here.own_last_ms.is_none_or(|own_ms| last_ms > own_ms.saturating_add(SAME_WITHIN_MS))
 }
 
 /// What of a session the others are told.
@@ -363,7 +365,8 @@ mod tests {
     fn a_session_goes_on_only_where_nothing_newer_is_known() {
         for (what, last_ms, own_last_ms, forgotten_ms, want) in [
             ("nothing here", 90, None, 0, true),
-            ("an older one here", 90, Some(80), 0, true),
+            ("an older one here", 2_081, Some(80), 0, true),
+            ("the same by another clock", 2_080, Some(80), 0, false),
             ("the same here", 90, Some(90), 0, false),
             ("a newer one here", 90, Some(91), 0, false),
             ("forgotten since", 90, None, 90, false),
