@@ -1,15 +1,12 @@
 //! Owns: the connection to Redis and the scripts run there; with [`super::place`] all that names the crate.
 //! May not: decide anything, let the URL into an error.
 
+use super::keys::POOL;
 use super::place::{self, Place};
 use crate::types::Secret;
 use redis::{Connection, ErrorKind, RedisError, ServerErrorKind, Value};
 use std::time::Duration;
 
-/// Every key of ours begins so.
-pub const PREFIX: &str = "svs-bot:";
-/// What belongs to the shared quotas begins so: the braces keep it in one slot of a cluster, as its scripts need it.
-pub(super) const POOL: &str = "svs-bot:{pool}:";
 /// A Redis that takes longer counts as away: no chat waits for it.
 const CALL_MAX: Duration = Duration::from_millis(400);
 /// The same for a connection with its greeting.

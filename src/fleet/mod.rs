@@ -3,18 +3,20 @@
 //! Invariant: only a beat connects; while there is no connection every call returns at once and the box goes on alone.
 
 mod door;
+mod keys;
 mod place;
 pub mod relay;
 mod shares;
 
 pub use crate::engine::fleet::{Beat, Ticket, Verdict, View};
-pub use door::PREFIX;
+pub use keys::PREFIX;
 pub use shares::{Share, shares};
 
 use crate::engine::fleet::{Ask, Known, News, Standing, Use, alone};
 use crate::types::model::FleetHeld as Held;
 use crate::types::{DAY_MS, Secret, UnixMs};
-use door::{Door, Item, POOL, Script};
+use door::{Door, Item, Script};
+use keys::{POOL, home};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -312,11 +314,6 @@ pub fn boxes(url: &Secret, roots: Option<&[u8]>) -> Result<Vec<(String, String)>
 
 fn day_key(day: i64, project: &str, model: &str) -> String {
     format!("{POOL}day:{day}:{project}:{model}")
-}
-
-/// The key by which a cluster is asked where the shared quotas are; the only one of them that never expires.
-fn home() -> String {
-    format!("{POOL}epoch")
 }
 
 fn remember(all: &mut BTreeMap<(String, String), Known>, ask: &Ask, known: Known) {

@@ -7,7 +7,8 @@ mod people;
 
 pub use held::Held;
 
-use super::door::{Door, Item, PREFIX, Script};
+use super::door::{Door, Item, Script};
+use super::keys::{leases_key, prefix, stream_key};
 use crate::engine::fleet::people::{Carried, Fact, PlaceSaid};
 use crate::types::{ChatId, HOUR_MS, Lane, Secret, UnixMs, UserId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -415,22 +416,6 @@ impl Relay {
         }
         reply
     }
-}
-
-/// What the keys of a bot begin with: all of it is in one slot of a cluster; Telegram takes some thirty messages a second of
-/// one bot.
-fn prefix(bot: &str) -> String {
-    format!("{PREFIX}{{{bot}}}:")
-}
-
-/// The key of a partition's stream.
-pub(super) fn stream_key(bot: &str, part: usize) -> String {
-    format!("{}updates:{part}", prefix(bot))
-}
-
-/// The key of who has which partition.
-pub(super) fn leases_key(bot: &str) -> String {
-    format!("{}leases", prefix(bot))
 }
 
 impl Part {

@@ -2,7 +2,8 @@
 //! May not: take part: it reads, and nothing it does is seen by a box.
 
 use super::door::{Door, Item, Script};
-use super::relay::{PARTITIONS, leases_key, stream_key};
+use super::keys::{leases_key, stream_key};
+use super::relay::PARTITIONS;
 use crate::types::Secret;
 
 /// One partition of a bot, as it is now.
