@@ -6,7 +6,7 @@ use crate::people::Wrote;
 use crate::telegram::Telegram;
 use crate::world::{QUEUE_MAX, USER_QUEUE_MAX, VIP_SLOTS, WORKERS};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use svs_bot::daemon::core::Core;
+use svs_bot::daemon::core::{Core, SENDERS_MAX};
 use svs_bot::daemon::event::{AskJob, Event};
 use svs_bot::store::inbox::REMEMBER_MS;
 use svs_bot::store::outbox::{Kind, Sending};
@@ -328,7 +328,9 @@ impl Witness {
         self.clock_ms = Some((first.min(now.unix_ms), last.max(now.unix_ms)));
         self.take_new_questions(core)?;
         let in_hand: BTreeMap<&str, usize> = core.in_hand().into_iter().collect();
-        for (name, most) in [("asking", WORKERS), ("sending", 8), ("calls", 9), ("presses", 8)] {
+        for (name, most) in
+            [("asking", WORKERS), ("sending", SENDERS_MAX), ("calls", 9), ("presses", 8)]
+        {
             self.checks += 1;
             if in_hand[name] > most {
                 return Err(format!("{name}: {} in hand, at most {most}", in_hand[name]));
