@@ -58,10 +58,7 @@ def behind_nginx():
             door = relay.Door([Front(front)])
             assert door.post(door.boxes[0], b"{}", secret="forged") == 401
             assert plainly(tls, "/status.json") == 404, "only the path of the webhook is passed on"
-            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{front}"})
-            for chat in relay.CHATS:
-                outside.hears("question 0000", chat)
-            until(WAIT_S, "the first answers", lambda: len(relay.order(outside)) == len(relay.CHATS))
+            relay.begin(outside, front, relay.CHATS)
             with relay.Load(door, relay.CHATS) as load:
                 time.sleep(3)
                 kill(boxes[2])
@@ -136,10 +133,7 @@ def clocks_apart():
             it.__enter__()
         until(WAIT_S, "each has its part", lambda: relay.spread(boxes))
         door = relay.Door(boxes)
-        fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
-        for chat in relay.CHATS:
-            outside.hears("question 0000", chat)
-        until(WAIT_S, "the first answers", lambda: len(relay.order(outside)) == len(relay.CHATS))
+        relay.begin(outside, boxes[0].hook, relay.CHATS)
         with relay.Load(door, relay.CHATS) as load:
             time.sleep(3)
             kill(boxes[2])

@@ -44,11 +44,8 @@ def sentinels_lead():
                 it.__enter__()
             until(WAIT_S, "each has its part", lambda: relay.spread(boxes))
             door = relay.Door(boxes)
-            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
             chats = list(relay.CHATS)[:8]
-            for chat in chats:
-                outside.hears("question 0000", chat)
-            until(WAIT_S, "the first answers", lambda: len(relay.order(outside)) == len(chats))
+            relay.begin(outside, boxes[0].hook, chats)
             with relay.Load(door, chats) as load:
                 time.sleep(3)
                 master.stop()
@@ -131,11 +128,8 @@ def cluster_serves():
                 it.__enter__()
             until(WAIT_S, "each has its part", lambda: relay.spread(boxes))
             door = relay.Door(boxes)
-            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
             chats = list(relay.CHATS)[:8]
-            for chat in chats:
-                outside.hears("question 0000", chat)
-            until(WAIT_S, "the first answers", lambda: len(relay.order(outside)) == len(chats))
+            relay.begin(outside, boxes[0].hook, chats)
             found = {name for it in cluster.masters() for name in it.say("KEYS", "svs-bot:*:leases").decode().split()}
             assert len(found) == 1, found
             leases, epoch = found.pop(), "svs-bot:{pool}:epoch"

@@ -92,6 +92,14 @@ def order(outside):
     return said
 
 
+def begin(outside, port, chats):
+    """The stand-in delivers to this port, and each chat has its first answer: it knows those that have written through it."""
+    fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{port}"})
+    for chat in chats:
+        outside.hears("question 0000", chat)
+    until(WAIT_S, "the first answers", lambda: len(order(outside)) == len(chats))
+
+
 class Load:
     """Chats that each ask one question after another, whatever happens."""
 
@@ -155,10 +163,7 @@ def three_boxes():
             assert door.post(boxes[0], b"{}", secret="forged") == 401
             assert door.post(boxes[0], b"x" * (5 << 20)) in (0, 413)
             # The stand-in knows the chats that have written through it.
-            fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
-            for chat in CHATS:
-                outside.hears("question 0000", chat)
-            until(WAIT_S, "the first answers", lambda: len(order(outside)) == len(CHATS))
+            begin(outside, boxes[0].hook, CHATS)
             with Load(door, CHATS) as load:
                 time.sleep(4)
                 # One dies.
@@ -239,10 +244,7 @@ def kills(count):
             it.__enter__()
         door = Door(boxes)
         until(WAIT_S, "each has its part", lambda: spread(boxes))
-        fleet.post(f"{outside.telegram}/control/deliver", {"to": f"127.0.0.1:{boxes[0].hook}"})
-        for chat in CHATS:
-            outside.hears("question 0000", chat)
-        until(WAIT_S, "the first answers", lambda: len(order(outside)) == len(CHATS))
+        begin(outside, boxes[0].hook, CHATS)
         with Load(door, CHATS) as load:
             for _ in range(count):
                 it = dice.choice(boxes)

@@ -22,10 +22,11 @@ pub struct Share {
 /// # Errors
 /// One line, without the URL.
 pub fn shares(url: &Secret, roots: Option<&[u8]>, bot: &str) -> Result<Vec<Share>, String> {
-    let mut keys = vec![leases_key(bot)];
-    keys.extend((0..PARTITIONS).map(|part| stream_key(bot, part)));
     let home = leases_key(bot);
-    let reply = Door::open(url, roots, &home)?.run_script(Script::Shares, &keys, &[])?;
+    let mut door = Door::open(url, roots, &home)?;
+    let streams = (0..PARTITIONS).map(|part| stream_key(bot, part));
+    let keys: Vec<String> = std::iter::once(home).chain(streams).collect();
+    let reply = door.run_script(Script::Shares, &keys, &[])?;
     Ok(reply.chunks(3).map(read).collect())
 }
 
