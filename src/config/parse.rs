@@ -285,7 +285,7 @@ impl<'a> Reader<'a> {
 pub(super) fn shown(setting: &str, value: &str) -> String {
     let is_secret = SETTINGS.iter().any(|known| known.name == setting && known.secret);
     let names_user = value.contains("://") && value.contains('@');
-    if is_secret || has_long_run(value) || has_token(value) || names_user || has_prefix(value) {
+    if is_secret || has_long_run(value, "") || has_token(value) || names_user || has_prefix(value) {
         return "a value that is not shown".to_owned();
     }
     let mut text: String = value.trim().chars().take(SHOWN_CHARS_MAX).collect();
@@ -296,14 +296,17 @@ pub(super) fn shown(setting: &str, value: &str) -> String {
 }
 
 /// A path as a problem may repeat it; a text without any `/` may be a secret in the wrong place, and so may one that
-/// begins or runs on like one.
+/// begins or runs on like one. Dots join the three runs of a JWT.
 pub(super) fn shown_path(path: &str) -> &str {
-    let may_be_secret = has_token(path) || (has_prefix(path) && has_long_run(path));
+    let may_be_secret = has_token(path) || (has_prefix(path) && has_long_run(path, "."));
     if path.contains('/') && !may_be_secret { path } else { "the file it names" }
 }
 
-fn has_long_run(value: &str) -> bool {
-    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+/// A run of the letters of keys and of `more`.
+fn has_long_run(value: &str, more: &str) -> bool {
+    let is_token = |byte: u8| {
+        byte.is_ascii_alphanumeric() || b"_-".contains(&byte) || more.as_bytes().contains(&byte)
+    };
     let mut run = 0;
     value.bytes().any(|byte| {
         run = if is_token(byte) { run + 1 } else { 0 };

@@ -161,7 +161,10 @@ fn the_settings_file_is_looked_for_in_order() {
 fn a_secret_in_the_place_of_a_path_is_not_repeated() {
     let folder = Folder::new("secret-path");
     let run = "SyAbCdEfGhIjKlMnOpQrStUvWxYz0123456789";
-    for path in [format!("AIza{run}"), format!("x/AIza{run}"), format!("/123456:{run}")] {
+    let jwt = "eyJhbGciOiJIUzI1.eyJyb2xlIjoiYW5v.AbCdEfGhIj";
+    for path in
+        [format!("AIza{run}"), format!("x/AIza{run}"), format!("/123456:{run}"), format!("x/{jwt}")]
+    {
         let vars = [("TELEGRAM_BOT_TOKEN_FILE", path.as_str())];
         let text = told(&load(None, None, &folder.environment(&vars)).unwrap_err());
         assert!(text.contains("cannot read the file it names"), "{text}");
