@@ -1,5 +1,6 @@
 //! Owns: the promises of the contract as facts that are compared after every step and at the end.
 
+mod days;
 mod rest;
 
 use crate::people::Wrote;
@@ -64,6 +65,7 @@ pub struct Witness {
     registered: BTreeMap<(i64, i64), i64>,
     /// Requests that left for Gemini, per project and model.
     dispatched: BTreeMap<(String, String), u64>,
+    days: days::Days,
     turns: u64,
     pub accepted: u64,
     pub answers: u64,
@@ -86,6 +88,7 @@ impl Witness {
     pub fn asks(&mut self, job: &AskJob) -> Result<(), String> {
         let project = job.key.expose().split('-').nth(2).unwrap_or_default().to_owned();
         *self.dispatched.entry((project.clone(), job.model.clone())).or_default() += 1;
+        self.days.leaves(job.inbox, (project.clone(), job.model.clone()));
         for media in &job.media {
             let of = media.file_id.trim_start_matches('f').split('-').next().unwrap_or_default();
             // Late parts of an album have no caption of their own.
@@ -190,13 +193,15 @@ impl Witness {
         }
     }
 
-    /// A turn was committed: what was heard before it is settled.
-    pub fn committed(&mut self, now_ms: i64) {
+    /// A turn was committed, at this time by the bot's clock: what was heard before it is settled.
+    pub fn committed(&mut self, now_ms: i64, by_bot: Now) {
+        self.days.turn(by_bot, &self.asking.keys().copied().collect());
         for heard in std::mem::take(&mut self.heard) {
             match heard {
                 Heard::Asked { row, ok } => {
                     // An answer may still wait for its preview: its place is held until then.
                     self.asking.remove(&row);
+                    self.days.ended(row, now_ms);
                     if let (false, Some(question)) = (ok, self.questions.get_mut(&row)) {
                         question.asks_allowed += 1;
                     }
@@ -210,6 +215,7 @@ impl Witness {
         while self.lately.front().is_some_and(|(at, _)| *at + UNSYNCED_MS < now_ms) {
             self.lately.pop_front();
         }
+        self.days.synced(now_ms - UNSYNCED_MS);
     }
 
     /// The process ends: what was in flight may happen once more.
@@ -228,6 +234,7 @@ impl Witness {
             self.lately = lately;
             return;
         }
+        self.days.power_cut();
         for (at, heard) in lately {
             if at + UNSYNCED_MS < now_ms {
                 continue;

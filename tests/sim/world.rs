@@ -279,7 +279,7 @@ impl World {
                 self.wake_ms = turn.wake_ms - self.core_skew_ms;
                 let taken = before - self.events.len();
                 self.note(taken as u64);
-                self.witness.committed(self.now_ms);
+                self.witness.committed(self.now_ms, now);
                 self.delivered(&turn.answers)?;
                 // One turn may not ask for more than it can be in the middle of.
                 for job in turn.jobs {
