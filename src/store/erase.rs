@@ -65,6 +65,19 @@ pub fn forget_until(db: &Connection, user: UserId, asked_ms: UnixMs) -> Result<(
     Ok(())
 }
 
+/// Who writes again at `now_ms` asked to be forgotten before that: a wish that a clock ahead had dated later would take
+/// in Supabase what they say from now on.
+///
+/// # Errors
+/// As SQLite says.
+pub fn writes_again(db: &Connection, user: UserId, now_ms: UnixMs) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE erasure SET asked_ms = ?2 - 1 WHERE user_id = ?1 AND asked_ms >= ?2",
+    )?
+    .execute(params![user.0, now_ms])?;
+    Ok(())
+}
+
 /// Whether this person asked to be forgotten at or after `since_ms`: what they had asked by then is
 /// answered and leaves no row.
 ///
@@ -94,7 +107,8 @@ pub fn is_all_forgotten(db: &Connection, user: UserId) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Durability, Store};
+    use crate::store::{Durability, Store, people};
+    use crate::types::User;
 
     #[test]
     fn what_is_in_hand_is_forgotten_even_if_it_was_dated_by_a_clock_that_ran_ahead() {
@@ -130,6 +144,36 @@ mod tests {
                 asked_ms * 1_000 >= history_us,
                 "{what}: rows younger than {asked_ms} would stay"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_said_after_a_wish_of_a_clock_that_ran_ahead_is_not_taken_with_it() {
+        for (what, asked_ms, seen_ms, want) in [
+            ("asked before", 100, 500, 100),
+            ("asked at that instant", 500, 500, 499),
+            ("asked by a clock ahead", 900, 500, 499),
+        ] {
+            let user = User { id: UserId(5), ..User::default() };
+            let mut store = Store::in_memory().unwrap();
+            let dates = store
+                .write(Durability::Process, |db| {
+                    db.execute(
+                        "INSERT INTO person (user_id, first_ms, last_ms) VALUES (5, 1, 1)",
+                        [],
+                    )?;
+                    forget(db, user.id, asked_ms)?;
+                    forget(db, UserId(6), 900)?;
+                    people::seen(db, &user, seen_ms)?;
+                    let of = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0));
+                    Ok([
+                        of("SELECT asked_ms FROM erasure WHERE user_id = 5")?,
+                        of("SELECT forgotten_ms FROM person WHERE user_id = 5")?,
+                        of("SELECT asked_ms FROM erasure WHERE user_id = 6")?,
+                    ])
+                })
+                .unwrap();
+            assert_eq!(dates, [want, want, 900], "{what}");
         }
     }
 }

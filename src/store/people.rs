@@ -1,7 +1,7 @@
 //! Owns: persons, the roles given to them, their live sessions, the local `user_registry`.
 //! May not: decide who may what.
 
-use super::Result;
+use super::{Result, erase};
 use crate::types::{ChatId, Lane, Role, TopicId, UnixMs, User, UserId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -47,7 +47,7 @@ pub struct Session {
 }
 
 /// Writes down who was seen; returns what was known before. A refusal that a wrong clock dated in the future counts as
-/// one of long ago; who asked to be forgotten asked before this.
+/// one of long ago; who asked to be forgotten asked before this, here and in Supabase.
 ///
 /// # Errors
 /// As SQLite says.
@@ -74,6 +74,7 @@ pub fn seen(db: &Connection, user: &User, now_ms: UnixMs) -> Result<Person> {
         user.language_code.as_deref().unwrap_or(""),
         now_ms
     ])?;
+    erase::writes_again(db, user.id, now_ms)?;
     Ok(known.unwrap_or(Person { refused_ms: 0, new: true }))
 }
 
