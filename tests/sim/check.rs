@@ -60,6 +60,8 @@ pub struct Witness {
     heard: Vec<Heard>,
     /// What was committed lately, for cuts of power.
     lately: VecDeque<(i64, Heard)>,
+    /// Since when the disk refuses turns, and so may refuse to be synced.
+    refused_ms: Option<i64>,
     /// The last question of a lane whose answer was begun.
     answered_upto: BTreeMap<(i64, i64), i64>,
     registered: BTreeMap<(i64, i64), i64>,
@@ -193,9 +195,19 @@ impl Witness {
         }
     }
 
+    /// A turn was refused by the disk.
+    pub fn refused(&mut self, now_ms: i64) {
+        self.refused_ms.get_or_insert(now_ms);
+    }
+
     /// A turn was committed, at this time by the bot's clock: what was heard before it is settled.
     pub fn committed(&mut self, now_ms: i64, by_bot: Now) {
         self.days.turn(by_bot, &self.asking.keys().copied().collect());
+        if self.refused_ms.take().is_some() {
+            // Nothing was synced meanwhile: it is as young as this turn.
+            self.lately.iter_mut().for_each(|(at, _)| *at = now_ms);
+            self.days.unsynced(now_ms);
+        }
         for heard in std::mem::take(&mut self.heard) {
             match heard {
                 Heard::Asked { row, ok } => {
@@ -235,8 +247,9 @@ impl Witness {
             return;
         }
         self.days.power_cut();
+        let synced_ms = self.refused_ms.take().unwrap_or(now_ms) - UNSYNCED_MS;
         for (at, heard) in lately {
-            if at + UNSYNCED_MS < now_ms {
+            if at < synced_ms {
                 continue;
             }
             match heard {

@@ -295,6 +295,7 @@ impl World {
             }
             Err(error) => {
                 self.refused += 1;
+                self.witness.refused(self.now_ms);
                 self.wake_ms = self.now_ms + (100 << self.refused.min(10)).min(10_000);
                 self.note(77);
                 self.refuse_deliveries();

@@ -54,6 +54,11 @@ impl Days {
         }
     }
 
+    /// What ended is as young as this time of the world.
+    pub fn unsynced(&mut self, now_ms: i64) {
+        self.left.iter_mut().filter_map(|left| left.ended_ms.as_mut()).for_each(|at| *at = now_ms);
+    }
+
     /// No cut of power undoes what ended before this time of the world.
     pub fn synced(&mut self, before_ms: i64) {
         self.left.retain(|left| left.ended_ms.is_none_or(|ended_ms| before_ms <= ended_ms));
